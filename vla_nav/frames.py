@@ -1,0 +1,111 @@
+"""From an image message to what the policy sees: one path for robot, recorder and training."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from vla_nav.contract import Camera, Frame
+from vla_nav.errors import VlaNavError
+
+MAX_PIXELS = 64_000_000
+"""Larger images are refused: no camera is that large, but a corrupt header can be."""
+
+# encoding: bytes per pixel, OpenCV conversion to RGB (sensor_msgs/image_encodings.hpp).
+# OpenCV names Bayer patterns by the second row's second and third pixel, ROS by the first two.
+ENCODINGS = {
+    'rgb8': (3, None),
+    'bgr8': (3, cv2.COLOR_BGR2RGB),
+    'rgba8': (4, cv2.COLOR_RGBA2RGB),
+    'bgra8': (4, cv2.COLOR_BGRA2RGB),
+    'mono8': (1, cv2.COLOR_GRAY2RGB),
+    '8UC1': (1, cv2.COLOR_GRAY2RGB),
+    '8UC3': (3, cv2.COLOR_BGR2RGB),
+    'yuv422': (2, cv2.COLOR_YUV2RGB_UYVY),
+    'uyvy': (2, cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422_yuy2': (2, cv2.COLOR_YUV2RGB_YUY2),
+    'yuyv': (2, cv2.COLOR_YUV2RGB_YUY2),
+    'bayer_rggb8': (1, cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr8': (1, cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg8': (1, cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg8': (1, cv2.COLOR_BayerGB2RGB),
+}
+
+
+class FrameError(VlaNavError):
+    """An image message cannot be turned into a frame."""
+
+
+def frame_from_message(message: object, camera: Camera) -> Frame:
+    """Turn a sensor_msgs Image or CompressedImage into the frame the policy sees.
+
+    `message` is anything with the fields of either type. Raises FrameError.
+    """
+    stamp = message.header.stamp
+    return Frame(prepare_image(decode_image(message), camera),
+                 int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec))
+
+
+def decode_image(message: object) -> np.ndarray:
+    """Decode a sensor_msgs Image or CompressedImage to uint8 (H, W, 3) RGB. Raises FrameError."""
+    if hasattr(message, 'encoding'):
+        return _decode_raw(message)
+    return _decode_compressed(message)
+
+
+def prepare_image(image: np.ndarray, camera: Camera) -> np.ndarray:
+    """Crop and resize uint8 (H, W, 3) RGB to the contract's (height, width, 3)."""
+    rows, columns = image.shape[:2]
+    left, top, right, bottom = camera.crop
+    cropped = image[round(top * rows):max(round(bottom * rows), round(top * rows) + 1),
+                    round(left * columns):max(round(right * columns), round(left * columns) + 1)]
+    if cropped.shape[:2] == (camera.height, camera.width):
+        return np.ascontiguousarray(cropped)
+    shrinks = cropped.shape[0] >= camera.height and cropped.shape[1] >= camera.width
+    return cv2.resize(cropped, (camera.width, camera.height),
+                      interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _decode_raw(message: object) -> np.ndarray:
+    width, height, encoding = int(message.width), int(message.height), str(message.encoding)
+    if encoding not in ENCODINGS:
+        raise FrameError(f'image encoding {encoding[:40]!r} is not known; expected one of '
+                         f'{", ".join(ENCODINGS)}')
+    if width == 0 or height == 0:
+        raise FrameError(f'image is {width}x{height} pixels; expected a camera image')
+    if width * height > MAX_PIXELS:
+        raise FrameError(f'image is {width}x{height} pixels; at most {MAX_PIXELS} are accepted')
+    size, conversion = ENCODINGS[encoding]
+    row = width * size
+    step = int(message.step) or row
+    data = np.frombuffer(message.data, np.uint8)
+    needed = step * (height - 1) + row
+    if step < row or data.size < needed:
+        raise FrameError(f'image of {width}x{height} {encoding} has step {step} and '
+                         f'{data.size} bytes; expected at least step {row} and {needed} bytes')
+    if data.size < step * height:
+        data = np.pad(data, (0, step * height - data.size))
+    pixels = data[:step * height].reshape(height, step)[:, :row]
+    pixels = pixels.reshape(height, width, size) if size > 1 else pixels
+    if conversion is None:
+        return pixels
+    if size == 2 and width % 2:
+        raise FrameError(f'image of {width}x{height} {encoding} has an odd width; '
+                         'this encoding stores pixels in pairs')
+    if 'bayer' in encoding and (width < 3 or height < 3):
+        raise FrameError(f'image of {width}x{height} {encoding} is too small to debayer')
+    return cv2.cvtColor(np.ascontiguousarray(pixels), conversion)
+
+
+def _decode_compressed(message: object) -> np.ndarray:
+    data = np.frombuffer(message.data, np.uint8)
+    found = f'compressed image of {data.size} bytes with format {str(message.format)[:40]!r}'
+    if data.size == 0:
+        raise FrameError(f'{found} is empty; expected JPEG or PNG data')
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise FrameError(f'{found} cannot be decoded: {error.err}') from None
+    if image is None:
+        raise FrameError(f'{found} is not a readable JPEG or PNG; is it truncated?')
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
