@@ -1,0 +1,1 @@
+"""Demonstrations on disk: bags, their recovery, datasets, and the reader for training."""

@@ -1,0 +1,91 @@
+"""Find interrupted episodes and complete them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+from vla_nav.episodes.bag import PARTIAL, SIDECAR, finish
+from vla_nav.episodes.errors import EpisodeError
+from vla_nav.episodes.metadata import EpisodeMetadata, wall_time
+from vla_nav.episodes.repair import MAGIC, Recovered, complete
+
+
+def recover(root: str | os.PathLike) -> tuple[list[Recovered], list[str]]:
+    """Complete every interrupted episode under `root`; those being recorded are left alone.
+
+    `root` is a folder of episodes, one bag folder, or an MCAP file. Bags that are complete are
+    not touched. Returns what was recovered, and one sentence for each bag that could not be.
+    Raises EpisodeError if `root` does not exist.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise EpisodeError(f'{root} does not exist; give a folder of episodes')
+    done, failed = [], []
+    for folder in _interrupted(root.parent if root.is_file() else root):
+        try:
+            recovered = _recover_folder(folder)
+        except (EpisodeError, OSError) as error:
+            failed.append(str(error))
+        else:
+            done += [recovered] if recovered else []
+    return done, failed
+
+
+def _interrupted(root: Path) -> list[Path]:
+    if any(root.glob('*.mcap')):
+        return [] if _is_complete(root) else [root]
+    partial = [path for folder in root.rglob(PARTIAL) for path in folder.iterdir()]
+    bags = sorted({path.parent for path in root.rglob('*.mcap')} | set(partial))
+    return [path for path in bags
+            if path.parent.name == PARTIAL or not _is_complete(path)]
+
+
+def _is_complete(folder: Path) -> bool:
+    for path in folder.glob('*.mcap'):
+        with path.open('rb') as file:
+            file.seek(max(0, path.stat().st_size - len(MAGIC)))
+            if file.read() != MAGIC:
+                return False
+    return (folder / 'metadata.yaml').exists()
+
+
+def _recover_folder(folder: Path) -> Recovered | None:
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    try:
+        if _is_complete(folder):
+            result = Recovered(folder, 0, 0)
+        else:
+            result = complete(folder, _interrupted_metadata(folder))
+        if folder.parent.name != PARTIAL:
+            return result
+        path = folder.parent.parent / folder.name
+        if path.exists():
+            raise EpisodeError(f'{folder} is complete, but {path} exists; rename one of them')
+        finish(folder, path)
+        return Recovered(path, result.messages, result.cut_bytes)
+    finally:
+        os.close(lock)
+
+
+def _interrupted_metadata(folder: Path) -> EpisodeMetadata:
+    custom: dict | None = None
+    with suppress(OSError, ValueError):
+        custom = json.loads((folder / SIDECAR).read_text(encoding='utf-8'))
+    if not custom:
+        with suppress(OSError, yaml.YAMLError, KeyError, TypeError):
+            text = (folder / 'metadata.yaml').read_text(encoding='utf-8')
+            custom = yaml.safe_load(text)['rosbag2_bagfile_information']['custom_data']
+    metadata = EpisodeMetadata.from_custom_data(custom, str(folder))
+    return metadata.replace(recovered=True, stopped=metadata.stopped or wall_time(),
+                            stop_reason=metadata.stop_reason or 'interrupted')

@@ -1,0 +1,245 @@
+"""Complete an MCAP file that was cut short, in place, and write its metadata.yaml.
+
+The file is cut behind its last intact chunk, and the index that its writer would have added is
+appended (MCAP specification, "Summary Section"). No second copy is needed, so it works on a
+full disk too; interrupting it and starting again is safe.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import yaml
+from mcap.data_stream import RecordBuilder
+from mcap.opcode import Opcode
+from mcap.records import (
+    Channel,
+    Chunk,
+    ChunkIndex,
+    DataEnd,
+    Footer,
+    McapRecord,
+    Message,
+    MessageIndex,
+    Schema,
+    Statistics,
+    SummaryOffset,
+)
+from mcap.stream_reader import StreamReader, breakup_chunk
+
+from vla_nav.episodes.definitions import type_hash
+from vla_nav.episodes.errors import EpisodeError
+from vla_nav.episodes.metadata import EpisodeMetadata
+
+MAGIC = b'\x89MCAP0\r\n'
+MAX_RECORD_BYTES = 2**30
+BAG_VERSION = 8
+"""Version of metadata.yaml: the newest that Humble, Iron and Jazzy all read."""
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """One bag that was completed."""
+
+    path: Path
+    messages: int
+    cut_bytes: int
+    """How much of the file's end was unreadable."""
+
+
+@dataclass
+class _Content:
+    """What a scan found in an MCAP file."""
+
+    schemas: dict[int, Schema] = field(default_factory=dict)
+    channels: dict[int, Channel] = field(default_factory=dict)
+    chunks: list[ChunkIndex] = field(default_factory=list)
+    counts: Counter = field(default_factory=Counter)
+    times: list[int] = field(default_factory=list)
+    """Log times of the first and last message of each chunk."""
+    pending: dict[int, MessageIndex] = field(default_factory=dict)
+    """Message indexes of the last chunk that were not seen behind it."""
+    end: int = len(MAGIC)
+    """Everything before this offset is intact."""
+    finished: bool = False
+
+
+def complete(folder: Path, metadata: EpisodeMetadata) -> Recovered:
+    """Complete the one bag file in `folder` and write its metadata.yaml.
+
+    Raises EpisodeError if there is not exactly one MCAP file or nothing in it can be read.
+    """
+    files = sorted(folder.glob('*.mcap'))
+    if len(files) != 1:
+        raise EpisodeError(f'{folder} holds {len(files)} MCAP files; expected one. Put each '
+                           'into a folder of its own')
+    with files[0].open('r+b') as file:
+        content = _scan(file)
+        if not content.channels and not content.finished:
+            raise EpisodeError(f'{files[0]} is not an MCAP file, or was cut before its first '
+                               'message; nothing can be recovered from it')
+        cut = 0 if content.finished else file.seek(0, os.SEEK_END) - content.end
+        if not content.finished:
+            _append_summary(file, content)
+    _write_metadata(folder, files[0].name, content, metadata)
+    return Recovered(folder, sum(content.counts.values()), cut)
+
+
+def _scan(file: BinaryIO) -> _Content:
+    """Read records until the file ends or turns unreadable."""
+    content = _Content()
+    data_ended = False
+    start = content.end
+    reader = StreamReader(file, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES)
+    try:
+        for record in reader.records:
+            stop = file.tell()
+            if isinstance(record, Footer):
+                content.finished = True
+            elif isinstance(record, DataEnd):
+                data_ended = True
+            elif not data_ended:
+                _take(content, record, start, stop)
+                content.end = stop
+            start = stop
+    except OSError:
+        raise
+    except Exception:  # damaged bytes can raise anything: what was read until here is intact
+        content.finished = False
+    return content
+
+
+def _take(content: _Content, record: McapRecord, start: int, stop: int) -> None:
+    if isinstance(record, Schema):
+        content.schemas[record.id] = record
+    elif isinstance(record, Channel):
+        content.channels[record.id] = record
+    elif isinstance(record, Message):
+        content.counts[record.channel_id] += 1
+        content.times.append(record.log_time)
+    elif isinstance(record, Chunk):
+        _take_chunk(content, record, start, stop)
+    elif isinstance(record, MessageIndex) and content.chunks:
+        content.pending.pop(record.channel_id, None)
+        content.chunks[-1].message_index_offsets[record.channel_id] = start
+        content.chunks[-1].message_index_length += stop - start
+
+
+def _take_chunk(content: _Content, chunk: Chunk, start: int, stop: int) -> None:
+    records = breakup_chunk(chunk, validate_crc=True)
+    content.pending = {}
+    offset = 0
+    for record in records:
+        if isinstance(record, Message):
+            index = content.pending.setdefault(record.channel_id,
+                                               MessageIndex(record.channel_id, []))
+            index.records.append((record.log_time, offset))
+            offset += 9 + 22 + len(record.data)
+        else:
+            _take(content, record, 0, 0)
+            offset += len(_encoded(record))
+    for channel, index in content.pending.items():
+        content.counts[channel] += len(index.records)
+    if content.pending:
+        content.times += [chunk.message_start_time, chunk.message_end_time]
+    content.chunks.append(ChunkIndex(
+        chunk_length=stop - start, chunk_start_offset=start, compression=chunk.compression,
+        compressed_size=len(chunk.data), message_end_time=chunk.message_end_time,
+        message_index_length=0, message_index_offsets={},
+        message_start_time=chunk.message_start_time,
+        uncompressed_size=chunk.uncompressed_size))
+
+
+def _append_summary(file: BinaryIO, content: _Content) -> None:
+    file.seek(content.end)
+    file.truncate()
+    for index in content.pending.values():
+        offset = file.tell()
+        file.write(_encoded(index))
+        content.chunks[-1].message_index_offsets[index.channel_id] = offset
+        content.chunks[-1].message_index_length += file.tell() - offset
+    file.write(_encoded(DataEnd(0)))
+    summary_start = file.tell()
+    offsets = []
+    for opcode, records in ((Opcode.SCHEMA, content.schemas.values()),
+                            (Opcode.CHANNEL, content.channels.values()),
+                            (Opcode.STATISTICS, [_statistics(content)]),
+                            (Opcode.CHUNK_INDEX, content.chunks)):
+        start = file.tell()
+        for record in records:
+            file.write(_encoded(record))
+        if file.tell() > start:
+            offsets.append(SummaryOffset(opcode, start, file.tell() - start))
+    offset_start = file.tell()
+    for record in offsets:
+        file.write(_encoded(record))
+    file.write(_encoded(Footer(summary_start=summary_start, summary_offset_start=offset_start,
+                               summary_crc=0)))
+    file.write(MAGIC)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _encoded(record: McapRecord) -> bytes:
+    builder = RecordBuilder()
+    record.write(builder)
+    return builder.end()
+
+
+def _statistics(content: _Content) -> Statistics:
+    return Statistics(
+        attachment_count=0, channel_count=len(content.channels),
+        channel_message_counts=dict(content.counts), chunk_count=len(content.chunks),
+        message_count=sum(content.counts.values()),
+        message_start_time=min(content.times, default=0),
+        message_end_time=max(content.times, default=0),
+        metadata_count=0, schema_count=len(content.schemas))
+
+
+def _write_metadata(folder: Path, name: str, content: _Content,
+                    metadata: EpisodeMetadata) -> None:
+    statistics = _statistics(content)
+    times = {
+        'starting_time': {'nanoseconds_since_epoch': statistics.message_start_time},
+        'duration': {'nanoseconds':
+                     statistics.message_end_time - statistics.message_start_time},
+        'message_count': statistics.message_count,
+    }
+    topics = [_topic(content, channel) for channel in content.channels.values()]
+    information = {
+        'version': BAG_VERSION, 'storage_identifier': 'mcap', 'relative_file_paths': [name],
+        **times, 'topics_with_message_count': topics, 'compression_format': '',
+        'compression_mode': '', 'files': [{'path': name, **times}],
+        'custom_data': metadata.to_custom_data(), 'ros_distro': 'rosbags',
+    }
+    path = folder / 'metadata.yaml'
+    temporary = path.with_suffix('.yaml.tmp')
+    with temporary.open('w', encoding='utf-8') as file:
+        yaml.dump({'rosbag2_bagfile_information': information}, file, Dumper=_PlainDumper)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _topic(content: _Content, channel: Channel) -> dict:
+    schema = content.schemas[channel.schema_id]
+    return {
+        'topic_metadata': {
+            'name': channel.topic, 'type': schema.name,
+            'serialization_format': channel.message_encoding,
+            'offered_qos_profiles': channel.metadata.get('offered_qos_profiles', ''),
+            'type_description_hash': type_hash(schema.name, schema.data.decode()),
+        },
+        'message_count': content.counts[channel.id],
+    }
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """rosbag2 reads YAML without anchors."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
