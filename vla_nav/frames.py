@@ -109,3 +109,39 @@ def _decode_compressed(message: object) -> np.ndarray:
     if image is None:
         raise FrameError(f'{found} is not a readable JPEG or PNG; is it truncated?')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+class Pacer:
+    """Chooses which of a camera's frames the policy sees, live and in datasets alike.
+
+    A head with memory learnt how the world changes in one step of its contract's rate; a camera
+    three times as fast would show it a world in slow motion.
+    """
+
+    EARLY = 0.25
+    """A frame may be this share of a step early, for jitter."""
+    SLEW = 0.02
+    """Share of a step by which each frame may shift the grid, for clocks that drift."""
+    RESTART_NS = 1_000_000_000
+    """A stamp further back than this is a clock set back, not a message out of order."""
+
+    def __init__(self, rate_hz: float) -> None:
+        self._step_ns = round(1e9 / rate_hz)
+        self._due_ns: int | None = None
+        self._last_ns = 0
+
+    def admit(self, stamp_ns: int) -> bool:
+        """Whether a frame of this stamp is due; if so, it counts as seen."""
+        step = self._step_ns
+        if self._due_ns is None or stamp_ns < self._last_ns - self.RESTART_NS:
+            self._due_ns = stamp_ns
+        elif stamp_ns <= self._last_ns or stamp_ns < self._due_ns - self.EARLY * step:
+            return False
+        late = stamp_ns - self._due_ns
+        if late > step // 2:
+            self._due_ns = stamp_ns
+        else:
+            self._due_ns += round(min(max(late, -self.SLEW * step), self.SLEW * step))
+        self._due_ns += step
+        self._last_ns = stamp_ns
+        return True
