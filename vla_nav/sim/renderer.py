@@ -13,9 +13,9 @@ import numpy as np
 from vla_nav.sim import room_model
 from vla_nav.sim.scene import Scene, SimError
 
-CAMERA_FORWARD_M = 0.12
+CAMERA_FORWARD_M = 0.0
 CAMERA_HEIGHT_M = 0.30
-CAMERA_PITCH_RAD = math.radians(3.0)
+CAMERA_PITCH_RAD = math.radians(8.0)
 """Downwards."""
 HORIZONTAL_FOV_RAD = math.pi / 2
 
@@ -177,7 +177,7 @@ def _import_mujoco():
     os.environ['MUJOCO_GL'] = backend
     try:
         import mujoco
-        mujoco.GLContext
+        from mujoco import GLContext  # noqa: F401  loads the library
     except ModuleNotFoundError as error:
         if error.name != 'mujoco':
             raise

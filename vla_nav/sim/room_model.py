@@ -8,6 +8,8 @@ from vla_nav.sim import textures
 from vla_nav.sim.scene import MAX_OBJECTS, SCALES, SHAPES, Scene, SceneObject
 
 WALL_HEIGHT_M = 2.6
+_WIDEST_M = 3.6
+_REACH_M = 5.1
 _SKIRTING = (0.012, 0.05)
 _VISIBLE, _HIDDEN = 0, 5
 _SHADOW_ALPHA = 0.30
@@ -68,18 +70,16 @@ def compile_model(mujoco, width: int, height: int, samples: int):
 
 def apply(model, data, ids: Ids, scene: Scene) -> None:
     """Write a scene into the model and its data, in place of mj_forward."""
-    look, (half_x, half_y) = scene.look, scene.room
+    look = scene.look
     tint = np.array(look.light_tint)
     model.vis.headlight.ambient[:] = look.ambient * tint
     model.vis.headlight.diffuse[:] = 0.35 * look.light_intensity * tint
     model.light_diffuse[0] = look.light_intensity * tint
     data.light_xdir[0] = np.array(look.light_direction) / np.linalg.norm(look.light_direction)
 
-    reach = math.hypot(half_x, half_y)  # the floor may be turned; the walls hide the rest
-    _put(model, data, ids.floor, (0, 0, 0), _turn(look.floor_texture_yaw), (reach, reach, 1))
+    _put(model, data, ids.floor, (0, 0, 0), _turn(look.floor_texture_yaw))
     _paint(model, ids.floor, look.floor_tint, ids.materials[look.floor_texture])
-    _put(model, data, ids.ceiling, (0, 0, WALL_HEIGHT_M), np.diag([1.0, -1.0, -1.0]),
-         (half_x, half_y, 1))
+    _put(model, data, ids.ceiling, (0, 0, WALL_HEIGHT_M), np.diag([1.0, -1.0, -1.0]))
     _paint(model, ids.ceiling, look.ceiling_tint)
     for i, yaw in enumerate((math.pi, 0.0, -math.pi / 2, math.pi / 2)):
         _apply_wall(model, data, ids, scene, i, yaw)
@@ -98,7 +98,7 @@ def _apply_wall(model, data, ids, scene, i, yaw):
     up = np.array([0.0, 0.0, 1.0])
     rotation = np.stack([np.cross(up, normal), up, normal], axis=1)
     middle = -depth * normal + WALL_HEIGHT_M / 2 * up
-    _put(model, data, ids.walls[i], middle, rotation, (width, WALL_HEIGHT_M / 2, 1))
+    _put(model, data, ids.walls[i], middle, rotation)
     _paint(model, ids.walls[i], scene.look.wall_tint, ids.materials[scene.look.wall_texture])
     thick, high = _SKIRTING
     _put(model, data, ids.skirtings[i], (thick - depth) * normal + high * up, _turn(yaw),
@@ -128,10 +128,11 @@ def _apply_object(model, data, ids, i, thing: SceneObject, light):
         model.geom_group[geom] = _VISIBLE
 
 
-def _put(model, data, geom, position, rotation, size):
+def _put(model, data, geom, position, rotation, size=None):
     data.geom_xpos[geom] = position
     data.geom_xmat[geom] = np.asarray(rotation).ravel()
-    model.geom_size[geom] = size
+    if size is not None:
+        model.geom_size[geom] = size
 
 
 def _paint(model, geom, rgb, material=None):
@@ -165,7 +166,7 @@ def _cone_vertices(scale):
 
 def _xml(width, height, samples):
     side = textures.SIZE
-    repeat = 1 / textures.TILE_M
+    repeat = 2 / textures.TILE_M  # MuJoCo counts in half units
     assets = ''.join(
         f'<texture name="{name}" type="2d" builtin="flat" width="{side}" height="{side}"/>'
         f'<material name="{name}" texture="{name}" texuniform="true" '
@@ -173,10 +174,7 @@ def _xml(width, height, samples):
         for name in textures.NAMES)
     assets += ''.join(f'<mesh name="cone {scale}" vertex="{_cone_vertices(scale)}"/>'
                       for scale in SCALES)
-    geoms = ''.join(f'<geom name="{name}" type="plane" size="1 1 1" material="plain"/>'
-                    for name in ('floor', 'ceiling', *_WALLS))
-    geoms += ''.join(f'<geom name="{name} skirting" type="box" size="1 1 1" material="matt"/>'
-                     for name in _WALLS)
+    geoms = ''
     for i in range(MAX_OBJECTS):
         geoms += (
             f'<geom name="cone{i}" type="mesh" mesh="cone 1.0" material="paint"/>'
@@ -186,6 +184,15 @@ def _xml(width, height, samples):
         geoms += ''.join(
             f'<geom name="{name}{i}" type="cylinder" size="1 1" '
             f'rgba="0 0 0 {_SHADOW_ALPHA}"/>' for name in ('core', 'rim'))
+    # What is in front comes first, so that what it hides need not be drawn. Planes are drawn in
+    # the size they were compiled with; the walls hide what is outside the room.
+    geoms += ''.join(f'<geom name="{name} skirting" type="box" size="1 1 1" material="matt"/>'
+                     for name in _WALLS)
+    geoms += ''.join(f'<geom name="{name}" type="plane" size="{_WIDEST_M} {WALL_HEIGHT_M / 2} 1" '
+                     f'material="plain"/>' for name in _WALLS)
+    geoms += ''.join(f'<geom name="{name}" type="plane" size="{_REACH_M} {_REACH_M} 1" '
+                     f'material="{material}"/>' for name, material in
+                     (('floor', 'plain'), ('ceiling', 'matt')))
     fovy = math.degrees(2 * math.atan(height / width))  # 90 degrees across
     return f"""
     <mujoco>

@@ -78,7 +78,7 @@ def sample_look(rng, dim: bool = False, unseen_textures: bool = False) -> Look:
     floors = textures.UNSEEN_FLOORS if unseen_textures else textures.SEEN_FLOORS
     walls = textures.UNSEEN_WALLS if unseen_textures else textures.SEEN_WALLS
     floor, wall = rng.random(2)
-    bright = rng.uniform(0.28, 0.42) if dim else rng.uniform(0.85, 1.15)
+    bright = rng.uniform(0.38, 0.55) if dim else rng.uniform(1.0, 1.3)
     around, slope = rng.uniform(-math.pi, math.pi), rng.uniform(0.35, 0.9)
     warmth = rng.uniform(-0.07, 0.07)
     share = rng.uniform(0.45, 0.62)
