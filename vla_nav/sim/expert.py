@@ -122,10 +122,9 @@ class Expert:
             thing = scene.objects[i]
             along = math.atan2(thing.y - y, thing.x - x)
             self._looked_behind.append(i)
-            for lean in (0.45, -0.45, 0.0, math.pi):
-                side = along + math.pi / 2 - lean if lean >= 0 else along - math.pi / 2 - lean
-                point = (thing.x + _BESIDE_M * math.cos(side),
-                         thing.y + _BESIDE_M * math.sin(side))
+            for aside in (1.12, -1.12, 1.57, -1.57):  # left and a little beyond, right, ...
+                point = (thing.x + _BESIDE_M * math.cos(along + aside),
+                         thing.y + _BESIDE_M * math.sin(along + aside))
                 if scene.clearance_m(*point) > ROBOT_RADIUS_M + _MARGINS_M[1]:
                     return point
         return x, y
