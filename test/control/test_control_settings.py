@@ -1,4 +1,4 @@
-"""Settings out of range are refused by name; paths and pacing do their arithmetic right."""
+"""Settings out of range are refused by name; predicted paths follow their arcs."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vla_nav.contract import ActionChunk
-from vla_nav.control import ControlSettings, Pacer, SettingsError, predicted_path
+from vla_nav.control import ControlSettings, SettingsError, predicted_path
 
 
 @pytest.mark.parametrize(('name', 'value'), [
@@ -42,22 +42,3 @@ def test_a_quarter_circle():
 def test_a_holonomic_path():
     path = predicted_path(chunk((0.3, 0.4)), ('linear.x', 'linear.y'))
     assert path[-1] == pytest.approx((0.3, 0.4, 0.0), abs=1e-6)
-
-
-@pytest.mark.parametrize('camera_hz', [10.0, 12.0, 15.0, 30.0])
-def test_a_fast_camera_is_thinned_to_the_policy_rate(camera_hz):
-    pacer = Pacer(10.0)
-    admitted = sum(pacer.admit(round(k * 1e9 / camera_hz)) for k in range(round(20 * camera_hz)))
-    assert admitted == pytest.approx(200, abs=2)
-
-
-def test_a_slow_camera_is_seen_whole():
-    pacer = Pacer(10.0)
-    assert all(pacer.admit(round(k * 2e8)) for k in range(50))
-
-
-def test_a_jump_of_the_clock_starts_afresh():
-    pacer = Pacer(10.0)
-    assert pacer.admit(5_000_000_000)
-    assert pacer.admit(1_000_000_000)
-    assert not pacer.admit(1_010_000_000)

@@ -7,11 +7,10 @@ from vla_nav.control.controller import Controller, Figures, Task
 from vla_nav.control.executor import ChunkError, ChunkExecutor, check_chunk
 from vla_nav.control.instruction import InstructionError, check_instruction
 from vla_nav.control.limits import Limiter
-from vla_nav.control.pacer import Pacer
 from vla_nav.control.path import predicted_path
 from vla_nav.control.settings import ControlSettings, SettingsError
 from vla_nav.control.state import Decision, State
 
 __all__ = ['ChunkError', 'ChunkExecutor', 'ControlSettings', 'Controller', 'Decision', 'Figures',
-           'InstructionError', 'Limiter', 'Pacer', 'SettingsError', 'State', 'Task',
-           'check_chunk', 'check_instruction', 'predicted_path']
+           'InstructionError', 'Limiter', 'SettingsError', 'State', 'Task', 'check_chunk',
+           'check_instruction', 'predicted_path']

@@ -1,0 +1,74 @@
+"""What the drive node says about itself on /diagnostics."""
+
+from __future__ import annotations
+
+import time
+
+from vla_nav import rosless
+from vla_nav.control import State
+
+rosless.ensure()
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
+
+from vla_nav.nodes import messages  # noqa: E402
+
+_LEVELS = {State.DRIVING: DiagnosticStatus.OK, State.TAKEOVER: DiagnosticStatus.OK,
+           State.WAITING: DiagnosticStatus.OK, State.STOPPED: DiagnosticStatus.WARN,
+           State.FAULT: DiagnosticStatus.ERROR, State.ESTOP: DiagnosticStatus.ERROR}
+_SLOW = 0.8
+"""Below this share of the contract's rate, a driving policy is reported as slow."""
+
+
+class DriveReport:
+    """Collects one diagnostic status of a drive node."""
+
+    def __init__(self, node) -> None:
+        self._node = node
+        self._topic = node.resolve_topic_name(node.contract.command.topic)
+        self._rivals = 0
+
+    def message(self) -> DiagnosticArray:
+        """The status of this moment."""
+        node, contract = self._node, self._node.contract
+        now_ns, steady_ns = node.get_clock().now().nanoseconds, time.monotonic_ns()
+        decision = node.controller.decision
+        figures = node.controller.figures(now_ns, steady_ns)
+        policy = node.worker.policy
+        warnings = self._warnings(decision.state, figures.policy_hz)
+        level = _LEVELS[decision.state]
+        if warnings and level == DiagnosticStatus.OK:
+            level = DiagnosticStatus.WARN
+        text = ': '.join(filter(None, [decision.state.value, decision.reason]))
+        return messages.diagnostics_message(
+            f'{node.get_fully_qualified_name().strip("/")}: control', contract.robot, level,
+            '; '.join([text, *warnings]),
+            {'state': decision.state.value, 'reason': decision.reason,
+             'instruction': node.controller.instruction,
+             'model': policy.name if policy else None,
+             'model sha256': policy.sha256[:12] if policy else None,
+             'model status': node.loader.status,
+             'policy rate (Hz)': figures.policy_hz, 'camera rate (Hz)': figures.frame_hz,
+             'frame age (s)': figures.frame_age_s,
+             'latency p50 (s)': figures.latency_p50_s, 'latency p99 (s)': figures.latency_p99_s,
+             'images refused': figures.refused_images,
+             'images replaced by newer ones': node.worker.replaced,
+             'chunks dropped': figures.dropped_chunks,
+             'other publishers on command topic': self._rivals},
+            now_ns)
+
+    def _warnings(self, state: State, policy_hz: float) -> list[str]:
+        warnings = []
+        rivals = self._node.count_publishers(self._topic) - 1
+        if rivals > self._rivals:
+            self._node.get_logger().warn(
+                f'{rivals} other publisher(s) on {self._topic}: the base hears them all; '
+                f'send a human\'s commands to {self._node.contract.teleop_topic} instead')
+        self._rivals = max(rivals, 0)
+        if self._rivals:
+            warnings.append(f'{self._rivals} other publisher(s) on {self._topic}')
+        wanted_hz = self._node.contract.rate_hz
+        if state is State.DRIVING and 0.0 < policy_hz < _SLOW * wanted_hz:
+            warnings.append(f'the policy runs at {policy_hz:.1f} Hz, its contract says '
+                            f'{wanted_hz:g} Hz')
+        return warnings

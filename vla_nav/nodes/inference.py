@@ -1,0 +1,162 @@
+"""The policy at work: one thread, always on the newest image."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from vla_nav.contract import ActionChunk, Camera, Frame
+from vla_nav.control import Controller, Task
+from vla_nav.errors import VlaNavError
+from vla_nav.frames import FrameError, Pacer, frame_from_message
+
+
+class Policy(Protocol):
+    """What the worker asks of a policy."""
+
+    name: str
+    sha256: str
+
+    def reset(self, instruction: str) -> None:
+        """Begin with a new instruction and no history."""
+
+    def step(self, frame: Frame, velocity: np.ndarray | None = None) -> ActionChunk:
+        """Decide on one frame."""
+
+
+class InferenceWorker:
+    """Turns the newest image message into an action chunk, again and again.
+
+    Images that arrive while the policy thinks replace each other: only the newest is looked at.
+    Decoding happens here too, so that nothing is decoded in vain.
+    """
+
+    def __init__(self, controller: Controller, camera: Camera, rate_hz: float,
+                 now_ns: Callable[[], int], velocity: Callable[[], np.ndarray | None],
+                 on_chunk: Callable[[ActionChunk], None],
+                 on_error: Callable[[str], None]) -> None:
+        self._controller = controller
+        self._camera = camera
+        self._rate_hz = rate_hz
+        self._now_ns = now_ns
+        self._velocity = velocity
+        self._on_chunk = on_chunk
+        self._on_error = on_error
+        self._wake = threading.Condition()
+        self._newest: tuple[object, int] | None = None
+        self._policy: Policy | None = None
+        self._generation = 0
+        self._closed = False
+        self.replaced = 0
+        """Images that were replaced by a newer one before the policy looked at them."""
+        self._thread = threading.Thread(target=self._run, name='inference', daemon=True)
+        self._thread.start()
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy that gets the next image."""
+        return self._policy
+
+    def use(self, policy: Policy) -> None:
+        """Give the next image to this policy; the one before is let go."""
+        with self._wake:
+            self._policy = policy
+            self._generation += 1
+        self._controller.release()
+
+    def submit(self, message: object, arrival_ns: int) -> None:
+        """Offer an image message that arrived at `arrival_ns` (steady clock)."""
+        with self._wake:
+            if self._newest is not None:
+                self.replaced += 1
+            self._newest = (message, arrival_ns)
+            self._wake.notify()
+
+    def close(self, timeout_s: float = 1.0) -> bool:
+        """End the thread; False if it still hangs in the policy."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        looker = _Looker(self._camera, self._rate_hz)
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._closed or self._newest is not None)
+                if self._closed:
+                    return
+                (message, arrival_ns), self._newest = self._newest, None
+                policy, generation = self._policy, self._generation
+            task = self._controller.task
+            if policy is None or task is None:
+                continue
+            try:
+                frame, changed = looker.look(message, (generation, task))
+            except FrameError as error:
+                self._controller.image_unreadable(str(error), time.monotonic_ns())
+                continue
+            except Exception as error:
+                self._controller.image_unreadable(f'{type(error).__name__}: {error}',
+                                                  time.monotonic_ns())
+                continue
+            self._controller.image_used(arrival_ns, changed)
+            if frame is not None:
+                self._decide(policy, task, frame, arrival_ns, looker)
+            del policy, frame
+
+    def _decide(self, policy: Policy, task: Task, frame: Frame, arrival_ns: int,
+                looker: _Looker) -> None:
+        try:
+            if looker.begins_episode():
+                policy.reset(task.instruction)
+            chunk = policy.step(frame, self._velocity())
+            now_ns, steady_ns = self._now_ns(), time.monotonic_ns()
+            accepted = self._controller.chunk(chunk, task, arrival_ns, now_ns, steady_ns)
+        except Exception as error:
+            looker.forget()
+            text = str(error) or type(error).__name__
+            if not isinstance(error, VlaNavError):
+                text = f'policy {policy.name} raised {type(error).__name__}: {text}'
+            self._controller.policy_failed(text, task)
+            self._on_error(text)
+            return
+        if accepted:
+            self._on_chunk(chunk)
+
+
+class _Looker:
+    """Decodes images and knows which of them a policy is due to see, and for which episode."""
+
+    def __init__(self, camera: Camera, rate_hz: float) -> None:
+        self._camera = camera
+        self._rate_hz = rate_hz
+        self._pacer = Pacer(rate_hz)
+        self._previous: np.ndarray | None = None
+        self._episode: object = None
+        self._begun: object = None
+
+    def look(self, message: object, episode: object) -> tuple[Frame | None, bool]:
+        """The frame, or None if it is not due; and whether it differs from the one before."""
+        frame = frame_from_message(message, self._camera)
+        changed = self._previous is None or not np.array_equal(frame.image, self._previous)
+        self._previous = frame.image
+        if episode != self._episode:
+            self._episode = episode
+            self._pacer = Pacer(self._rate_hz)
+        return (frame if self._pacer.admit(frame.stamp_ns) else None), changed
+
+    def begins_episode(self) -> bool:
+        """Whether the frame looked at last is the first of its episode."""
+        begins = self._episode != self._begun
+        self._begun = self._episode
+        return begins
+
+    def forget(self) -> None:
+        """Begin afresh with the next frame."""
+        self._begun = None

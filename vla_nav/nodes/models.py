@@ -1,0 +1,91 @@
+"""Models come and go beside the running policy: checked at once, loaded in the background."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from vla_nav.contract import Contract
+from vla_nav.errors import VlaNavError
+
+
+class ModelLoader:
+    """Loads the policy asked for last, and hands it over when it is ready to drive.
+
+    A request that is superseded while it loads is dropped without a word to `on_ready`. Both
+    callbacks run in the loading thread.
+    """
+
+    def __init__(self, contract: Contract, device: str, threads: int,
+                 on_ready: Callable[[str, object], None],
+                 on_failed: Callable[[str, str], None]) -> None:
+        self._contract = contract
+        self._device = device
+        self._threads = threads or None
+        self._on_ready = on_ready
+        self._on_failed = on_failed
+        self._lock = threading.Lock()
+        self._wanted: str | None = None
+        self._thread: threading.Thread | None = None
+        self.status = 'no model asked for'
+        """For diagnostics: what is loading, or how the last loading ended."""
+
+    def check(self, name: str) -> None:
+        """Raise VlaNavError unless `name` is a model that may drive this robot. Takes no load."""
+        from vla_nav.policy import resolve_model, validate
+
+        validate(resolve_model(name), self._contract, quick=True)
+
+    def request(self, name: str) -> None:
+        """Load a model in the background; whatever is loading now is superseded."""
+        with self._lock:
+            self._wanted = name
+            self.status = f'loading {name}'
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name='model', daemon=True)
+                self._thread.start()
+
+    def cancel(self) -> None:
+        """Drop what is loading."""
+        with self._lock:
+            if self._wanted is not None:
+                self.status = f'loading {self._wanted} was cancelled'
+            self._wanted = None
+
+    @property
+    def loading(self) -> str | None:
+        """Name of the model that is being loaded."""
+        return self._wanted
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                name = self._wanted
+                if name is None:
+                    self._thread = None
+                    return
+            policy, problem = self._load(name)
+            with self._lock:
+                if name != self._wanted:
+                    continue
+                self._wanted = None
+                self.status = problem or f'running {name}'
+            if policy is None:
+                self._on_failed(name, problem)
+            else:
+                self._on_ready(name, policy)
+            del policy
+
+    def _load(self, name: str) -> tuple[object | None, str | None]:
+        try:
+            from vla_nav.policy import Policy
+
+            policy = Policy.load(name, self._contract, self._device, self._threads)
+            policy.warm_up()
+            return policy, None
+        except VlaNavError as error:
+            return None, f'model refused: {error}'
+        except MemoryError:
+            return None, f'model {name} does not fit into memory'
+        except Exception as error:  # Whatever a model file does to a library, the robot goes on.
+            return None, f'model {name} cannot be loaded: {type(error).__name__}: {error}'

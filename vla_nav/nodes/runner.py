@@ -1,0 +1,64 @@
+"""Running a node from its first line to its last: signals, errors, and a clean end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from vla_nav import rosless
+from vla_nav.errors import VlaNavError
+
+rosless.ensure()
+
+import rclpy  # noqa: E402
+from rclpy.executors import (  # noqa: E402
+    ExternalShutdownException,
+    MultiThreadedExecutor,
+    SingleThreadedExecutor,
+)
+from rclpy.signals import SignalHandlerOptions  # noqa: E402
+
+
+def run(make_node: Callable, args: list[str] | None = None, threads: int = 1) -> int:
+    """Spin a node until SIGINT, SIGTERM or shutdown; returns the exit code.
+
+    rclpy's own signal handlers would close the context first, and with it the publisher that has
+    to say the last zero. Here the node's `close` comes first.
+    """
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    ending: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ending.append(1))
+    try:
+        node = make_node()
+    except VlaNavError as error:
+        print(f'error: {error}', file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
+    executor.add_node(node)
+    try:
+        while not ending and rclpy.ok():
+            _spin(executor, node)
+    finally:
+        clean = node.close() is not False
+        executor.shutdown(timeout_sec=1.0)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    if not clean:
+        # A thread that hangs in a library would keep the process alive.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    return 0
+
+
+def _spin(executor, node) -> None:
+    try:
+        executor.spin_once(timeout_sec=0.1)
+    except ExternalShutdownException:
+        raise
+    except Exception as error:  # One bad callback or message must not silence the node.
+        node.get_logger().error(f'{type(error).__name__}: {error}', throttle_duration_sec=1.0)
