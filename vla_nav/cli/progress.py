@@ -1,0 +1,69 @@
+"""Work in several processes under one progress bar."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TypeVar
+
+from vla_nav.errors import VlaNavError
+
+J = TypeVar('J')
+R = TypeVar('R')
+
+
+def map_in_processes(work: Callable[[J], R], jobs: Sequence[J], processes: int, title: str
+                     ) -> Iterator[tuple[J, R | VlaNavError]]:
+    """Yield (job, result) as jobs finish; a VlaNavError raised by a job is its result."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task(title, total=len(jobs))
+        for job, result in _results(work, jobs, processes):
+            progress.advance(task)
+            yield job, result
+
+
+def _results(work: Callable[[J], R], jobs: Sequence[J], processes: int
+             ) -> Iterator[tuple[J, R | VlaNavError]]:
+    processes = min(processes, len(jobs))
+    if processes <= 1:
+        for job in jobs:
+            yield job, _guarded(work, job)
+        return
+    # Fresh processes, each with one thread per library: forked ones inherit locks and contexts.
+    context = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(processes, context, initializer=_single_threaded) as pool:
+        futures = {pool.submit(_guarded, work, job): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _guarded(work: Callable[[J], R], job: J) -> R | VlaNavError:
+    try:
+        return work(job)
+    except VlaNavError as error:
+        return error
+
+
+def _single_threaded() -> None:
+    for name in ('LP_NUM_THREADS', 'OMP_NUM_THREADS'):
+        os.environ.setdefault(name, '1')
+    import cv2
+
+    cv2.setNumThreads(1)
