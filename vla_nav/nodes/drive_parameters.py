@@ -24,10 +24,10 @@ PARAMETERS = (
               changeable=True),
     Parameter('device', 'auto', 'Where the model computes: auto, cpu, cuda or cuda:N.'),
     Parameter('threads', 0, 'CPU threads of the model; 0: as torch chooses.', 0, 256),
-    Parameter('camera_topic', CONTRACT, 'Camera topic instead of the contract\'s; one ending in '
+    Parameter('camera_topic', CONTRACT, "Camera topic instead of the contract's; one ending in "
               '/compressed carries CompressedImage.'),
-    Parameter('cmd_vel_topic', CONTRACT, 'Command topic instead of the contract\'s.'),
-    Parameter('command_type', CONTRACT, 'Type of the command instead of the contract\'s.',
+    Parameter('cmd_vel_topic', CONTRACT, "Command topic instead of the contract's."),
+    Parameter('command_type', CONTRACT, "Type of the command instead of the contract's.",
               choices=(CONTRACT, 'Twist', 'TwistStamped')),
     Parameter('base_frame', 'base_link', 'Frame of the robot, for the stamped command and the '
               'predicted path.'),
@@ -42,13 +42,13 @@ PARAMETERS = (
     Parameter('freeze_timeout_s', _DEFAULTS.freeze_timeout_s,
               'Same pixels for this long while moving: the camera hangs. 0: off.', 0.0, 60.0),
     Parameter('stamp_tolerance_s', _DEFAULTS.stamp_tolerance_s,
-              'How far an image\'s stamp may lie in the future.', 0.0, 10.0),
+              "How far an image's stamp may lie in the future.", 0.0, 10.0),
     Parameter('policy_timeout_s', _DEFAULTS.policy_timeout_s,
               'No usable action for this long although images arrive: a fault.', 0.1, 600.0),
     Parameter('teleop_timeout_s', _DEFAULTS.teleop_timeout_s,
-              'A human\'s last command is driven for this long.', 0.05, 10.0),
+              "A human's last command is driven for this long.", 0.05, 10.0),
     Parameter('takeover_hold_s', _DEFAULTS.takeover_hold_s,
-              'The model takes no part until this long after a human\'s last command.',
+              "The model takes no part until this long after a human's last command.",
               0.05, 60.0),
 )
 

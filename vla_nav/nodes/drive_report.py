@@ -63,7 +63,7 @@ class DriveReport:
         if rivals > self._rivals:
             self._node.get_logger().warn(
                 f'{rivals} other publisher(s) on {self._topic}: the base hears them all; '
-                f'send a human\'s commands to {self._node.contract.teleop_topic} instead')
+                f"send a human's commands to {self._node.contract.teleop_topic} instead")
         self._rivals = max(rivals, 0)
         if self._rivals:
             warnings.append(f'{self._rivals} other publisher(s) on {self._topic}')

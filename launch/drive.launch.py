@@ -1,0 +1,82 @@
+"""Drive a robot from its camera and a sentence.
+
+On a robot:      ros2 launch vla_nav drive.launch.py robot:=/path/to/my_robot.yaml
+In simulation:   ros2 launch vla_nav drive.launch.py sim:=true instruction:='go to the red cone'
+"""
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+SHARE = Path(get_package_share_directory('vla_nav'))
+PASSED_ON = ('model', 'robot', 'instruction', 'camera_topic', 'cmd_vel_topic')
+COMMAND_TYPES = {'contract': 'contract', 'true': 'TwistStamped', 'false': 'Twist'}
+
+
+def drive_node(context):
+    """Make the node, with a parameter for each argument that was given."""
+    def value(name):
+        return LaunchConfiguration(name).perform(context)
+
+    stamped = value('stamped').lower()
+    if stamped not in COMMAND_TYPES:
+        raise RuntimeError(f'argument stamped is {stamped!r}; expected one of '
+                           f'{", ".join(COMMAND_TYPES)}')
+    given = {name: value(name) for name in PASSED_ON if value(name) != 'default'}
+    if stamped != 'contract':
+        given['command_type'] = COMMAND_TYPES[stamped]
+    given['use_sim_time'] = value('use_sim_time').lower() == 'true'
+    return [Node(
+        package='vla_nav', executable='drive', name='drive', namespace=value('namespace'),
+        parameters=[value('params_file'), given], output='screen',
+        arguments=['--ros-args', '--log-level', value('log_level')],
+        # The last command is a zero: give the node the time to send it.
+        sigterm_timeout='5.0', sigkill_timeout='5.0')]
+
+
+def generate_launch_description():
+    """Describe the arguments and start the drive node, with a simulator where asked."""
+    argument = DeclareLaunchArgument
+    return LaunchDescription([
+        argument('model', default_value='default',
+                 description='Model: a name in models/, or a folder.'),
+        argument('robot', default_value='default',
+                 description='Contract of the robot: a file, or a name in config/robots/.'),
+        argument('instruction', default_value='default',
+                 description='What to do from the start on; else by the topic instruction.'),
+        argument('params_file', default_value=str(SHARE / 'config' / 'drive.yaml'),
+                 description='Parameters of the drive node; the other arguments come on top.'),
+        argument('namespace', default_value='',
+                 description='Namespace of the nodes and their relative topics.'),
+        argument('camera_topic', default_value='default',
+                 description="Camera topic instead of the contract's; one ending in /compressed "
+                             'carries CompressedImage.'),
+        argument('cmd_vel_topic', default_value='default',
+                 description="Command topic instead of the contract's."),
+        argument('stamped', default_value='contract', choices=list(COMMAND_TYPES),
+                 description='Command type: true is TwistStamped, false is Twist.'),
+        argument('use_sim_time', default_value='false', choices=['true', 'false'],
+                 description='Take the time from /clock; with sim:=true, publish it there.'),
+        argument('log_level', default_value='info',
+                 description='debug, info, warn, error or fatal.'),
+        argument('sim', default_value='false', choices=['true', 'false'],
+                 description='Start the simulated robot too.'),
+        argument('seed', default_value='0', description='With sim:=true: seed of the scene.'),
+        argument('level', default_value='standard', choices=['easy', 'standard', 'hard'],
+                 description='With sim:=true: how hard the scene is.'),
+        IncludeLaunchDescription(
+            PythonLaunchDescriptionSource(str(SHARE / 'launch' / 'sim.launch.py')),
+            condition=IfCondition(LaunchConfiguration('sim')),
+            launch_arguments={
+                'namespace': LaunchConfiguration('namespace'),
+                'seed': LaunchConfiguration('seed'), 'level': LaunchConfiguration('level'),
+                'publish_clock': LaunchConfiguration('use_sim_time'),
+                'log_level': LaunchConfiguration('log_level'),
+                'params_file': str(SHARE / 'config' / 'sim.yaml')}.items()),
+        OpaqueFunction(function=drive_node)])
