@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vla_nav.sim.scene import SimError
+
 STEP_S = 0.02
 STEP_NS = 20_000_000
 
@@ -38,9 +40,9 @@ class BaseSettings:
         for name in ('max_speed_mps', 'max_turn_radps', 'max_accel_mps2', 'max_turn_accel_radps2',
                      'track_m', 'watchdog_s'):
             if not getattr(self, name) > 0:
-                raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
+                raise SimError(f'{name} must be positive, got {getattr(self, name)}')
         if self.delay_s < 0:
-            raise ValueError(f'delay_s must not be negative, got {self.delay_s}')
+            raise SimError(f'delay_s must not be negative, got {self.delay_s}')
 
 
 class Base:

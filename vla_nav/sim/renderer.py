@@ -79,8 +79,9 @@ class Renderer:
             self._context.make_current()
             self._drawing = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
         except Exception as error:  # each backend raises its own
-            raise RenderingError(f'OpenGL cannot draw off screen ({error}); {INSTALL_HINT}'
-                                 ) from error
+            raise RenderingError(
+                f'OpenGL by MUJOCO_GL={os.environ.get("MUJOCO_GL", "")} cannot draw off screen '
+                f'({error}); {INSTALL_HINT}') from error
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)
         self._view = mujoco.MjvScene(self._model, maxgeom=100)
         self._options = mujoco.MjvOption()
