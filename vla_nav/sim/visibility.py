@@ -7,6 +7,7 @@ from vla_nav.sim.renderer import CAMERA_FORWARD_M, CAMERA_HEIGHT_M
 from vla_nav.sim.scene import Scene, SceneObject
 
 _RAYS = np.linspace(-0.9, 0.9, 9)
+_CLEAR_HALF_ANGLE = math.radians(39)
 
 
 def camera_bearing(pose, thing: SceneObject) -> tuple[float, float]:
@@ -40,3 +41,11 @@ def unhidden_share(scene: Scene, pose, index: int) -> float:
         wide = math.asin(min(1.0, other.half_width_m / max(away, 1e-6)))
         free &= np.abs((rays - beside + math.pi) % (2 * math.pi) - math.pi) > wide
     return float(free.mean())
+
+
+def objects_in_view(scene: Scene, pose) -> list[int]:
+    """Indices of the objects that a camera at `pose` shows clearly: inside the image's edges and
+    for at least half of their width not hidden by others."""
+    return [index for index, thing in enumerate(scene.objects)
+            if abs(camera_bearing(pose, thing)[0]) < _CLEAR_HALF_ANGLE
+            and unhidden_share(scene, pose, index) > 0.5]

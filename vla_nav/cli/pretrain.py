@@ -1,0 +1,54 @@
+"""vla_nav pretrain: make the nano VLM from simulated frames."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+EXAMPLES = """examples:
+  vla_nav pretrain                                  the shipped model's backbone (an hour or so)
+  vla_nav pretrain --views 2000 --vision-samples 2000 --language-samples 2000 --out data/tiny
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        'pretrain', help='make the nano vision-language model from simulated frames',
+        description='Renders labelled views, trains a small Idefics3 model on them (first the '
+        'vision tower, then connector and language model) and saves an ordinary Hugging Face '
+        'folder. Interrupted, it goes on where it was when called again.',
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--out', type=Path, default=Path('data/nano_vlm'),
+                        help='folder for the model (data/nano_vlm)')
+    parser.add_argument('--work', type=Path, default=Path('data/pretrain'),
+                        help='folder for views, features and training states (data/pretrain)')
+    parser.add_argument('--robot', type=Path, help='contract whose camera geometry to use '
+                        '(config/robots/sim.yaml)')
+    parser.add_argument('--views', type=int, help='rendered frames')
+    parser.add_argument('--vision-samples', type=int, help='frames seen by the vision stage')
+    parser.add_argument('--language-samples', type=int, help='frames seen by the language stage')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
+                        help='rendering processes (one per core)')
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pretrain and print the held-out figures."""
+    from dataclasses import replace
+
+    from vla_nav.contract import Contract
+    from vla_nav.share import share_path
+    from vla_nav.training.pretrain import PretrainSettings, pretrain
+    settings = PretrainSettings(seed=args.seed)
+    settings = replace(
+        settings, views=args.views or settings.views,
+        vision=replace(settings.vision, samples=args.vision_samples or settings.vision.samples),
+        language=replace(settings.language,
+                         samples=args.language_samples or settings.language.samples))
+    contract = Contract.load(args.robot or share_path('config/robots/sim.yaml'))
+    pretrain(args.out, args.work, contract.camera, settings, args.workers)
+    print(f'saved {args.out}')
+    return 0

@@ -1,0 +1,157 @@
+"""Demonstrations in simulation, as contexts of a frozen backbone: what a head trains from.
+
+The expert says what to do at every step. In the first round it drives itself, disturbed now and
+then so that recoveries are seen (Laskey et al. 2017, DART, arXiv 1703.09327); in later rounds the
+policy drives and the expert only corrects (Ross et al. 2011, DAgger, arXiv 1011.0686).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vla_nav.contract import ACTION_DIM, Contract
+from vla_nav.evaluation.lockstep import LockStep
+from vla_nav.policy import Backbone, Checkpoint, ContextReader, Variant, load_head
+from vla_nav.sim import sample_scene
+
+SHARD = 16
+"""Episodes driven side by side and written together."""
+LINGER_S = 1.5
+"""An episode goes on for this long after success: standing still is learned too."""
+TIME_LIMIT_S = 30.0
+LEVELS = ('easy', 'standard', 'standard', 'standard')
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode as a head sees it."""
+
+    contexts: np.ndarray
+    """float16 (T, n, D)."""
+    actions: np.ndarray
+    """float32 (T, 2): what the expert would do, SI units."""
+
+
+class Disturbance:
+    """Noise on what the robot executes, never on what is recorded."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._drift = np.zeros(2)
+        self._shove = np.zeros(2)
+        self._left = 0
+
+    def __call__(self, action: np.ndarray) -> np.ndarray:
+        """Disturb one action (v, w)."""
+        rng = self._rng
+        self._drift = 0.8 * self._drift + rng.normal(0, (0.02, 0.06))
+        if self._left == 0 and rng.random() < 0.02:
+            self._left = int(rng.integers(3, 10))
+            self._shove = rng.uniform((-0.2, -0.9), (0.2, 0.9))
+        self._left = max(0, self._left - 1)
+        if self._left:
+            return action + self._drift + self._shove
+        # A robot at rest is left at rest.
+        return action if not np.any(action) else action + self._drift
+
+
+def collect(folder: Path, backbone: Path, variant: Variant, contract: Contract,
+            driver: Path | None, seeds: Sequence[int], workers: int,
+            progress: Callable[[int], None]) -> None:
+    """Drive one episode per seed; write contexts and the expert's actions as shards to `folder`.
+
+    `driver` is the checkpoint that drives, or None for the expert. Shards that exist are kept,
+    so a second call goes on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [list(seeds[i:i + SHARD]) for i in range(0, len(seeds), SHARD)]
+    context = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(workers, context) as pool:
+        jobs = {}
+        for number, part in enumerate(parts):
+            path = folder / f'episodes_{number:04d}.safetensors'
+            if path.exists():
+                progress(len(part))
+            else:
+                job = pool.submit(_drive, path, backbone, variant, contract, driver, part)
+                jobs[job] = len(part)
+        for job in as_completed(jobs):
+            job.result()
+            progress(jobs[job])
+
+
+def load_episodes(folder: Path) -> list[Episode]:
+    """Read every shard of a folder."""
+    from safetensors.numpy import load_file
+    episodes = []
+    for path in sorted(folder.glob('episodes_*.safetensors')):
+        data = load_file(path)
+        ends = data['ends'][:-1]
+        episodes += [Episode(*pair) for pair in zip(np.split(data['contexts'], ends),
+                                                    np.split(data['actions'], ends))]
+    return episodes
+
+
+def _drive(path: Path, backbone: Path, variant: Variant, contract: Contract,
+           driver: Path | None, seeds: Sequence[int]) -> None:
+    """Drive the episodes of one shard in this process and write it."""
+    import torch
+    from safetensors.numpy import save_file
+    torch.set_num_threads(1)
+    camera = contract.camera
+    reader = ContextReader(Backbone.load(backbone), variant.context, camera.height, camera.width)
+    pilot = Pilot(driver) if driver else None
+    scenes = [sample_scene(seed, LEVELS[seed % len(LEVELS)]) for seed in seeds]
+    steps = LockStep(scenes, contract, len(scenes), time_limit_s=TIME_LIMIT_S, linger_s=LINGER_S)
+    begun = steps.start()
+    disturb = {row: Disturbance(np.random.default_rng(seeds[row])) for row in begun}
+    contexts: list[list] = [[] for _ in scenes]
+    actions: list[list] = [[] for _ in scenes]
+    while driving := steps.driving:
+        frames = steps.frames()
+        rows = list(driving)
+        with torch.inference_mode():
+            seen = reader([frames[row].image for row in rows],
+                          [scenes[row].instruction for row in rows])
+        advice = np.zeros((len(scenes), ACTION_DIM), np.float32)
+        for place, row in enumerate(rows):
+            advice[row] = driving[row].expert.action()
+            contexts[row].append(seen[place].numpy().astype(np.float16))
+            actions[row].append(advice[row])
+        executed = advice.copy() if pilot is None else pilot(seen, rows, len(scenes))
+        for row in rows:
+            executed[row] = disturb[row](executed[row])
+        steps.step(executed)
+    data = {'contexts': np.concatenate([np.stack(part) for part in contexts]),
+            'actions': np.concatenate([np.stack(part) for part in actions]),
+            'ends': np.cumsum([len(part) for part in actions])}
+    temporary = path.with_suffix('.tmp')
+    save_file(data, temporary)
+    temporary.replace(path)
+
+
+class Pilot:
+    """A checkpoint's head, driving from contexts that were computed already."""
+
+    def __init__(self, path: Path) -> None:
+        checkpoint = Checkpoint.open(path)
+        self._head = load_head(checkpoint).eval()
+        self._normaliser = checkpoint.normaliser
+        self._state = None
+
+    def __call__(self, contexts, rows: Sequence[int], width: int) -> np.ndarray:
+        """Actions (width, A) from contexts (len(rows), n, D) of these rows."""
+        import torch
+        if self._state is None:
+            self._state = self._head.initial_state(width)
+        everyone = contexts.new_zeros(width, 1, *contexts.shape[1:])
+        everyone[list(rows), 0] = contexts
+        with torch.inference_mode():
+            chunks, self._state = self._head(everyone, None, self._state)
+        return self._normaliser.denormalise(chunks[:, 0, 0].numpy())
