@@ -1,0 +1,116 @@
+"""What an executor needs of publishers' and subscriptions' kin."""
+
+from __future__ import annotations
+
+from . import wire
+from .exceptions import InvalidHandle
+from .messages import dds_type_name
+from .typestore import type_hash
+
+
+class Entity:
+    """Something of a node that an executor runs callbacks for.
+
+    The executor asks `_is_ready`, claims the work with `_claim` (so that no other thread takes
+    it too), then calls `_execute` in the thread that shall run the callback. `_execute` may
+    return a coroutine, which the executor then drives.
+    """
+
+    def __init__(self, node, callback, callback_group) -> None:
+        self._node = node
+        self.callback = callback
+        self.callback_group = callback_group
+        self._destroyed = False
+        if callback_group is not None:
+            callback_group.add_entity(self)
+
+    @property
+    def handle(self) -> Entity:
+        return self
+
+    def _is_ready(self) -> bool:
+        raise NotImplementedError
+
+    def _claim(self) -> None:
+        raise NotImplementedError
+
+    def _execute(self, executor) -> object:
+        raise NotImplementedError
+
+    def _wake(self) -> None:
+        self._node._wake_executor()
+
+    def _check(self) -> None:
+        if self._destroyed:
+            raise InvalidHandle('cannot use Destroyable because destruction was requested')
+
+    def destroy(self) -> None:
+        """Take the entity out of the graph."""
+        self._destroyed = True
+
+    def __enter__(self) -> Entity:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.destroy()
+
+
+class Endpoints(Entity):
+    """An entity with DDS readers and writers that its node announces."""
+
+    def __init__(self, node, callback, callback_group, qos_profile) -> None:
+        super().__init__(node, callback, callback_group)
+        self.qos_profile = qos_profile
+        self._participant = node.context.participant
+        self._readers: list = []
+        self._writers: list = []
+        self._has_data = False
+
+    def _open_writer(self, dds_topic: str, ros_type: str, extra: str = ''):
+        writer = self._participant.create_writer(
+            dds_topic, dds_type_name(ros_type), self.qos_profile,
+            wire.user_data(type_hash(ros_type), extra),
+        )
+        self._writers.append(writer)
+        self._node._announced.writers.append(writer.get_guid().bytes)
+        return writer
+
+    def _open_reader(self, dds_topic: str, ros_type: str, extra: str = ''):
+        reader = self._participant.create_reader(
+            dds_topic, dds_type_name(ros_type), self.qos_profile,
+            wire.user_data(type_hash(ros_type), extra), self._on_data,
+        )
+        self._readers.append(reader)
+        self._node._announced.readers.append(reader.get_guid().bytes)
+        return reader
+
+    def _on_data(self) -> None:
+        self._has_data = True
+        self._wake()
+
+    def _is_ready(self) -> bool:
+        return self._has_data and not self._destroyed
+
+    def _claim(self) -> None:
+        self._has_data = False
+
+    def _take(self, reader):
+        """The oldest sample, or None; keeps the entity ready while there may be more."""
+        if self._destroyed:
+            return None
+        sample = wire.take(reader)
+        if sample is not None:
+            self._on_data()
+        return sample
+
+    def destroy(self) -> None:
+        if self._destroyed:
+            return
+        super().destroy()
+        announced = self._node._announced
+        for endpoint in self._readers:
+            announced.readers.remove(endpoint.get_guid().bytes)
+        for endpoint in self._writers:
+            announced.writers.remove(endpoint.get_guid().bytes)
+        self._participant.destroy(*self._readers, *self._writers)
+        self._participant.announce()

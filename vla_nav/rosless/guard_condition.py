@@ -1,0 +1,28 @@
+"""Guard conditions: a callback that anyone may trigger from any thread."""
+
+from __future__ import annotations
+
+from .entity import Entity
+
+
+class GuardCondition(Entity):
+    """Made by `Node.create_guard_condition`."""
+
+    def __init__(self, node, callback, callback_group) -> None:
+        super().__init__(node, callback, callback_group)
+        self._triggered = False
+
+    def trigger(self) -> None:
+        """Have the callback called once, soon."""
+        self._check()
+        self._triggered = True
+        self._wake()
+
+    def _is_ready(self) -> bool:
+        return self._triggered and not self._destroyed
+
+    def _claim(self) -> None:
+        self._triggered = False
+
+    def _execute(self, executor) -> object:
+        return self.callback()

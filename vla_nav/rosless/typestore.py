@@ -1,0 +1,124 @@
+"""The one type store: message and service definitions, their hashes and their CDR serialiser."""
+
+from __future__ import annotations
+
+import os
+from functools import cache, lru_cache
+from pathlib import Path
+from types import SimpleNamespace
+
+from rosbags.interfaces import Nodetype
+from rosbags.serde.cdr import (
+    generate_deserialize_cdr,
+    generate_getsize_cdr,
+    generate_serialize_cdr,
+)
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from .definitions import MESSAGES, SERVICES
+
+_STORES = {
+    'humble': Stores.ROS2_HUMBLE,
+    'iron': Stores.ROS2_IRON,
+    'jazzy': Stores.ROS2_JAZZY,
+    'kilted': Stores.ROS2_KILTED,
+}
+PADDING_FIELD = 'structure_needs_at_least_one_member'
+
+
+class MessageStore(Typestore):
+    """rosbags' type store, reading and building rclpy-like message classes.
+
+    The class of a message says under which attribute the serialiser finds each field
+    (`_wire_name`), and builds itself from the deserialised values (`_from_wire`).
+    """
+
+    def get_msgdef(self, typename: str):
+        """The (de)serialiser of a type; generated at its first use."""
+        if typename not in self.cache:
+            from .messages import message_class
+
+            cls = message_class(typename)
+            entries = [(cls._wire_name(name), d) for name, d in self.fielddefs[typename][1]]
+            getsize, size = generate_getsize_cdr(entries, self)
+            self.cache[typename] = SimpleNamespace(
+                name=typename,
+                fields=entries,
+                cls=cls._from_wire,
+                size_cdr=size,
+                getsize_cdr=getsize,
+                serialize_cdr_le=generate_serialize_cdr(entries, self, 'le'),
+                serialize_cdr_be=generate_serialize_cdr(entries, self, 'be'),
+                deserialize_cdr_le=generate_deserialize_cdr(entries, self, 'le'),
+                deserialize_cdr_be=generate_deserialize_cdr(entries, self, 'be'),
+            )
+        return self.cache[typename]
+
+    def add_message(self, name: str, text: str) -> None:
+        """Add a message from the text of its `.msg` file."""
+        self._add(get_types_from_msg(text or '\n', name))
+
+    def add_service(self, name: str, text: str) -> None:
+        """Add `<name>_Request` and `<name>_Response` from the text of a `.srv` file."""
+        request, _, response = ('\n' + text).partition('\n---')
+        package, _, short = name.split('/')
+        for half, suffix in ((request, 'Request'), (response, 'Response')):
+            # The parser knows messages only; the wire and the hash call these srv.
+            alias = f'{package}/msg/{short}_{suffix}'
+            types = get_types_from_msg(half.lstrip('-') + '\n', alias)
+            self._add({f'{name}_{suffix}': types[alias]})
+
+    def _add(self, types) -> None:
+        for name, (constants, fields) in types.items():
+            fields = fields or [(PADDING_FIELD, (Nodetype.BASE, ('uint8', 0)))]
+            self.fielddefs.setdefault(name, (constants, fields))
+
+    def knows(self, name: str) -> bool:
+        """Whether a message or service type is defined, looking on the ROS path if need be."""
+        key = f'{name}_Request' if '/srv/' in name else name
+        return key in self.fielddefs or self._find_on_ros_path(name)
+
+    def _find_on_ros_path(self, name: str) -> bool:
+        # A robot's own interfaces, installed as text beside a ROS 2 that this Python cannot use.
+        package, kind, short = name.split('/')
+        for prefix in filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(':')):
+            path = Path(prefix, 'share', package, kind, f'{short}.{kind}')
+            if not path.is_file():
+                continue
+            (self.add_service if kind == 'srv' else self.add_message)(name, path.read_text())
+            half_names = [f'{name}_Request', f'{name}_Response'] if kind == 'srv' else [name]
+            return all(self.knows(t) for n in half_names for t in self._nested(n))
+        return False
+
+    def _nested(self, name: str) -> set[str]:
+        names = set()
+        for _, desc in self.fielddefs[name][1]:
+            inner = desc[1][0] if desc[0] in (Nodetype.ARRAY, Nodetype.SEQUENCE) else desc
+            if inner[0] == Nodetype.NAME:
+                names.add(inner[1])
+        return names
+
+    def packages(self) -> set[str]:
+        """Names of all packages with interfaces."""
+        return {name.partition('/')[0] for name in self.fielddefs}
+
+
+@lru_cache(maxsize=1)
+def store() -> MessageStore:
+    """The process' type store: that of `ROS_DISTRO` where it is a known one, else Jazzy's."""
+    base = get_typestore(_STORES.get(os.environ.get('ROS_DISTRO', ''), Stores.ROS2_JAZZY))
+    result = MessageStore()
+    result.fielddefs.update(base.fielddefs)
+    for name, text in MESSAGES.items():
+        if name not in result.fielddefs:
+            result.add_message(name, text)
+    for name, text in SERVICES.items():
+        result.add_service(name, text)
+    return result
+
+
+@cache
+def type_hash(name: str) -> str:
+    """`RIHS01_<hex>` (REP-2016) of a message type."""
+    return store().hash_rihs01(name)
