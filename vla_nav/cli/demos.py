@@ -119,9 +119,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the verb."""
     parser = subparsers.add_parser(
         'demos', help='let the scripted expert drive in simulation and record it',
-        description='Record demonstrations in simulation: the scripted expert drives in lock-step, '
-        'and every episode becomes a bag as the recorder node writes it. Bags that are there '
-        'already are kept, so an interrupted run goes on where it stopped.',
+        description='Record demonstrations in simulation: the scripted expert drives in '
+        'lock-step, and every episode becomes a bag as the recorder node writes it. Bags that '
+        'are there already are kept, so an interrupted run goes on where it stopped.',
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--episodes', type=int, default=20, help='how many (default: 20)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the first scene (default: 0)')

@@ -150,8 +150,12 @@ def align(bag: BagReader, settings: AlignSettings) -> Recording:
     return Recording(bag.metadata, contract, tuple(episodes), camera, trimmed, clock, len(times))
 
 
-def frames(bag: BagReader, recording: Recording) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield (episode, row, image) for every row, in order; image is uint8 (H, W, 3) RGB.
+def frames(bag: BagReader, recording: Recording
+           ) -> Iterator[tuple[int, int, np.ndarray, tuple[int, int]]]:
+    """Yield (episode, row, image, size) for every row, in order.
+
+    The image is what the policy sees, uint8 (H, W, 3) RGB; size is width and height of the
+    camera's own image.
 
     Raises EpisodeError when an image cannot be decoded or its size changes.
     """
@@ -174,7 +178,8 @@ def frames(bag: BagReader, recording: Recording) -> Iterator[tuple[int, int, np.
                 f'{bag.path}: images on {recording.camera} change from {size[1]}x{size[0]} to '
                 f'{image.shape[1]}x{image.shape[0]} at message {index}; do two cameras publish '
                 'there? Record them on topics of their own')
-        yield *wanted[index], prepare_image(image, recording.contract.camera)
+        yield (*wanted[index], prepare_image(image, recording.contract.camera),
+               (size[1], size[0]))
 
 
 def _read(bag: BagReader, camera: str) -> _Rows:
