@@ -48,7 +48,9 @@ setup(
         'view': ['rerun-sdk>=0.20'],
         'cpu': ['onnxruntime>=1.18'],
         'gpu': ['onnxruntime-gpu>=1.18'],
-        'dev': ['build', 'import-linter>=2.1', 'pytest>=8', 'pytest-timeout>=2.3', 'ruff>=0.9'],
+        'dev': [
+            'import-linter>=2.1', 'pytest>=8', 'pytest-timeout>=2.3', 'ruff>=0.9',
+            'setuptools>=70.1'],
     },
     zip_safe=False,
     entry_points={
