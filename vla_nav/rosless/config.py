@@ -37,8 +37,9 @@ def domain_id_from(requested: int | None) -> int:
 
 
 def discovery_range() -> str:
-    """LOCALHOST, SUBNET, OFF or SYSTEM_DEFAULT: `ROS_AUTOMATIC_DISCOVERY_RANGE`, or the older
-    `ROS_LOCALHOST_ONLY`, else LOCALHOST.
+    """LOCALHOST, SUBNET, OFF or SYSTEM_DEFAULT.
+
+    From `ROS_AUTOMATIC_DISCOVERY_RANGE`, or the older `ROS_LOCALHOST_ONLY`, else LOCALHOST.
     """
     if os.environ.get('ROS_LOCALHOST_ONLY') == '1':
         return 'LOCALHOST'
@@ -144,7 +145,7 @@ def participant_failure(domain_id: int, error: Exception) -> RoslessError:
     first = 7400 + 250 * domain_id
     return RoslessError(
         f'cannot join DDS domain {domain_id}: {error}. Either all participant ports'
-        f' ({first + 10} to {first + 11 + 2 * MAX_PARTICIPANT_INDEX}) are taken: stop some nodes or'
-        ' set another ROS_DOMAIN_ID; or the network interface cannot be used: there are'
+        f' ({first + 10} to {first + 11 + 2 * MAX_PARTICIPANT_INDEX}) are taken: stop some nodes'
+        ' or set another ROS_DOMAIN_ID; or the network interface cannot be used: there are'
         f' {", ".join(interface_names())}; set CYCLONEDDS_URI or ROS_AUTOMATIC_DISCOVERY_RANGE'
     )

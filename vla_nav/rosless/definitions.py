@@ -19,7 +19,8 @@ SERVICES = {
         '---\nrcl_interfaces/ListParametersResult result\n'
     ),
     'rcl_interfaces/srv/SetParameters': (
-        'rcl_interfaces/Parameter[] parameters\n---\nrcl_interfaces/SetParametersResult[] results\n'
+        'rcl_interfaces/Parameter[] parameters\n'
+        '---\nrcl_interfaces/SetParametersResult[] results\n'
     ),
     'rcl_interfaces/srv/SetParametersAtomically': (
         'rcl_interfaces/Parameter[] parameters\n---\nrcl_interfaces/SetParametersResult result\n'
@@ -51,6 +52,16 @@ SERVICES = {
         'sensor_msgs/CameraInfo camera_info\n---\nbool success\nstring status_message\n'
     ),
     'nav_msgs/srv/GetMap': '---\nnav_msgs/OccupancyGrid map\n',
+    'nav_msgs/srv/LoadMap': (
+        'string map_url\n---\n'
+        'uint8 RESULT_SUCCESS=0\nuint8 RESULT_MAP_DOES_NOT_EXIST=1\n'
+        'uint8 RESULT_INVALID_MAP_DATA=2\nuint8 RESULT_INVALID_MAP_METADATA=3\n'
+        'uint8 RESULT_UNDEFINED_FAILURE=255\nnav_msgs/OccupancyGrid map\nuint8 result\n'
+    ),
+    'nav_msgs/srv/SetMap': (
+        'nav_msgs/OccupancyGrid map\ngeometry_msgs/PoseWithCovarianceStamped initial_pose\n'
+        '---\nbool success\n'
+    ),
     'nav_msgs/srv/GetPlan': (
         'geometry_msgs/PoseStamped start\ngeometry_msgs/PoseStamped goal\nfloat32 tolerance\n'
         '---\nnav_msgs/Path plan\n'

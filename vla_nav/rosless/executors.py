@@ -246,7 +246,7 @@ class MultiThreadedExecutor(Executor):
         if num_threads == 1:
             warnings.warn(
                 'MultiThreadedExecutor is used with a single thread.\n'
-                'Use the SingleThreadedExecutor instead.'
+                'Use the SingleThreadedExecutor instead.', stacklevel=2,
             )
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix='rosless-callback')
         self._failed: deque[PoolFuture] = deque()

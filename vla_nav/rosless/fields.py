@@ -12,7 +12,6 @@ from rosbags.interfaces import Nodetype
 _INTEGERS = {
     'int8': ('b', -(2**7), 2**7 - 1),
     'uint8': ('B', 0, 2**8 - 1),
-    'char': ('B', 0, 2**8 - 1),
     'int16': ('h', -(2**15), 2**15 - 1),
     'uint16': ('H', 0, 2**16 - 1),
     'int32': ('i', -(2**31), 2**31 - 1),
@@ -23,7 +22,7 @@ _INTEGERS = {
 _FLOATS = {'float32': 'f', 'float64': 'd'}
 _FLOAT32_MAX = 3.402823466e38
 _IDL_NAMES = {
-    'float32': 'float', 'float64': 'double', 'bool': 'boolean', 'byte': 'octet', 'char': 'uint8',
+    'float32': 'float', 'float64': 'double', 'bool': 'boolean', 'byte': 'octet',
 }
 
 

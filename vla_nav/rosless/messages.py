@@ -25,7 +25,6 @@ class Message:
     __ros_name__ = ''
     __fields__: tuple = ()
 
-
     def __init__(self, **kwargs: object) -> None:
         for field in self.__fields__:
             if field.name in kwargs:

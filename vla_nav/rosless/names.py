@@ -66,7 +66,8 @@ def validate_topic_name(name: str, *, is_service: bool = False) -> bool:
     if bad:
         raise error(
             name,
-            f"{what} must not contain characters other than alphanumerics, '_', '~', '{{', or '}}'",
+            f'{what} must not contain characters other than alphanumerics,'
+            " '_', '~', '{', or '}'",
             bad.start(),
         )
     if '~' in name[1:]:

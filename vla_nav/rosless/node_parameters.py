@@ -92,7 +92,7 @@ class NodeParameters:
         if len(entry) == 1:
             warnings.warn(
                 f"declaring parameter '{name}' by its name only is deprecated: give a default, a"
-                ' type, or a descriptor with dynamic_typing=True'
+                ' type, or a descriptor with dynamic_typing=True', stacklevel=4,
             )
             descriptor.dynamic_typing = True
         if isinstance(value, Parameter.Type):

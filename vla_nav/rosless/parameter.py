@@ -19,7 +19,7 @@ _LISTS = ((bytes, 5), (bool, 6), (int, 7), (float, 8), (str, 9))
 
 
 class Parameter:
-    """A parameter; `Parameter(name, Parameter.Type.DOUBLE, 1.5)` or `Parameter(name, value=1.5)`."""
+    """A parameter: `Parameter(name, Parameter.Type.DOUBLE, 1.5)`, `Parameter(name, value=1.5)`."""
 
     class Type(Enum):
         NOT_SET = 0

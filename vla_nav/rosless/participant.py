@@ -1,6 +1,4 @@
-"""This process in a DDS domain: its endpoints, one thread that waits for data, and its nodes as
-it announces them to the ROS graph.
-"""
+"""This process in a DDS domain: endpoints, one thread that waits for data, announced nodes."""
 
 from __future__ import annotations
 

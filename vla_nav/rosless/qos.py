@@ -154,7 +154,7 @@ def qos_check_compatible(publisher_qos, subscription_qos) -> tuple[QoSCompatibil
     return QoSCompatibility.OK, ''
 
 
-_LATCHED = dict(durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_LATCHED = {'durability': DurabilityPolicy.TRANSIENT_LOCAL}
 qos_profile_default = QoSProfile(depth=10)
 qos_profile_unknown = QoSProfile(
     history=HistoryPolicy.UNKNOWN, reliability=ReliabilityPolicy.UNKNOWN,

@@ -75,7 +75,7 @@ class Future:
             callback(self)
         except Exception as error:
             # As rclpy: one bad callback must not keep the others from being called.
-            warnings.warn(f'Unhandled exception in done callback: {error}')
+            warnings.warn(f'Unhandled exception in done callback: {error}', stacklevel=2)
 
     def _set_executor(self, executor) -> None:
         self._executor = weakref.ref(executor) if executor is not None else None

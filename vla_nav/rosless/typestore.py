@@ -71,6 +71,7 @@ class MessageStore(Typestore):
 
     def _add(self, types) -> None:
         for name, (constants, fields) in types.items():
+            fields = [(field, _without_char(desc)) for field, desc in fields]
             fields = fields or [(PADDING_FIELD, (Nodetype.BASE, ('uint8', 0)))]
             self.fielddefs.setdefault(name, (constants, fields))
 
@@ -104,12 +105,20 @@ class MessageStore(Typestore):
         return {name.partition('/')[0] for name in self.fielddefs}
 
 
+def _without_char(desc):
+    # ROS 2 reads `char` as `uint8`, in type hashes too.
+    kind, detail = desc
+    if kind in (Nodetype.ARRAY, Nodetype.SEQUENCE):
+        return (kind, (_without_char(detail[0]), detail[1]))
+    return (kind, ('uint8', 0)) if detail == ('char', 0) else desc
+
+
 @lru_cache(maxsize=1)
 def store() -> MessageStore:
     """The process' type store: that of `ROS_DISTRO` where it is a known one, else Jazzy's."""
     base = get_typestore(_STORES.get(os.environ.get('ROS_DISTRO', ''), Stores.ROS2_JAZZY))
     result = MessageStore()
-    result.fielddefs.update(base.fielddefs)
+    result._add(base.fielddefs)
     for name, text in MESSAGES.items():
         if name not in result.fielddefs:
             result.add_message(name, text)
