@@ -277,3 +277,7 @@ class DriveNode(Node):
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to end."""
     return runner.run(DriveNode, args, threads=4)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

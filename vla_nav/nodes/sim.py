@@ -67,7 +67,7 @@ class SimNode(Node):
             qos.RELIABLE)
         self._task = self.create_publisher(String, '~/task', qos.LATCHED)
         self._outcome = self.create_publisher(String, '~/outcome', qos.LATCHED)
-        self._clock = (self.create_publisher(ClockMessage, '/clock', qos.COMMAND)
+        self._simulated_clock = (self.create_publisher(ClockMessage, '/clock', qos.COMMAND)
                        if values['publish_clock'] else None)
         self._camera = self._camera_publisher(values['compressed'])
         command = self.contract.command
@@ -151,7 +151,7 @@ class SimNode(Node):
         self.simulation.command(*messages.read_command(message, self.contract.command.fields))
 
     def _now_ns(self) -> int:
-        if self._clock is None:
+        if self._simulated_clock is None:
             return self.get_clock().now().nanoseconds
         return self._offset_ns + self.simulation.stamp_ns
 
@@ -162,8 +162,8 @@ class SimNode(Node):
         self._scheduled_s += steps * _STEP_S / factor
         for _ in range(min(steps, _MOST_STEPS)):
             simulation.advance(_STEP_S)
-            if self._clock is not None:
-                self._clock.publish(ClockMessage(clock=messages.stamp(self._now_ns())))
+            if self._simulated_clock is not None:
+                self._simulated_clock.publish(ClockMessage(clock=messages.stamp(self._now_ns())))
             if simulation.time_s >= self._image_due_s - 1e-6:
                 self._image_due_s = max(self._image_due_s + 1.0 / self._values['rate_hz'],
                                         simulation.time_s)
@@ -221,3 +221,7 @@ class SimNode(Node):
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to end."""
     return runner.run(SimNode, args)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,58 @@
+"""`vla_nav <verb>`: one module per group of verbs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+
+from vla_nav.errors import VlaNavError
+
+MODULES = ('drive', 'sim', 'say', 'doctor', 'record', 'demos', 'dataset', 'train', 'rollout',
+           'pretrain')
+"""Modules of this package with an `add_parser(subparsers)`, in the order of `--help`."""
+
+EXAMPLES = """examples:
+  vla_nav drive --sim                         drive a simulated robot to an object
+  vla_nav drive --robot my_robot.yaml         drive a real one, with or without a ROS 2
+  vla_nav say "go to the red cone"            tell it where to go
+  vla_nav doctor                              what works on this machine, what does not
+
+Each verb has its own --help.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs."""
+    parser = argparse.ArgumentParser(
+        prog='vla_nav', description='Drive a mobile robot from a camera and a sentence.',
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    subparsers = parser.add_subparsers(title='verbs', metavar='VERB', dest='verb', required=True)
+    for name in MODULES:
+        if importlib.util.find_spec(f'{__name__}.{name}') is None:
+            continue
+        importlib.import_module(f'{__name__}.{name}').add_parser(subparsers)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; returns its exit code. Bad input is one line on stderr and exit code 2."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # What follows --ros-args is for the nodes.
+    split = arguments.index('--ros-args') if '--ros-args' in arguments else len(arguments)
+    args = build_parser().parse_args(arguments[:split])
+    args.ros_args = arguments[split:]
+    try:
+        return args.func(args)
+    except VlaNavError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output, such as head, went away.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

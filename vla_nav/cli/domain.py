@@ -1,0 +1,48 @@
+"""DDS domains: one nobody else uses, for a run that concerns nobody else."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from vla_nav.errors import VlaNavError
+
+LAST_DOMAIN = 101
+"""Above it, ports reach into those that Linux hands out by chance (32768 and up)."""
+_FIRST_PRIVATE = 50
+
+
+class DomainError(VlaNavError):
+    """No DDS domain can be used."""
+
+
+def domain_problem(domain: str) -> str | None:
+    """Say what is wrong with a ROS_DOMAIN_ID; None if nothing is."""
+    if not domain.isdecimal() or int(domain) > 232:
+        return f'ROS_DOMAIN_ID is {domain!r}; expected a number from 0 to {LAST_DOMAIN}'
+    return None
+
+
+def private_domain() -> int:
+    """A domain in which no participant of this machine is. Raises DomainError if there is none."""
+    count = LAST_DOMAIN - _FIRST_PRIVATE + 1
+    for offset in range(count):
+        domain = _FIRST_PRIVATE + (os.getpid() + offset) % count
+        if not any(_taken(_port(domain, index)) for index in range(4)):
+            return domain
+    raise DomainError(f'every DDS domain from {_FIRST_PRIVATE} to {LAST_DOMAIN} is in use on this '
+                      'machine; end a program that uses one, or set ROS_DOMAIN_ID')
+
+
+def _port(domain: int, participant: int) -> int:
+    """UDP port on which a participant hears of others (DDSI-RTPS 2.5, 9.6.2.3)."""
+    return 7400 + 250 * domain + 10 + 2 * participant
+
+
+def _taken(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(('', port))
+        except OSError:
+            return True
+    return False

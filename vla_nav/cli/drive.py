@@ -1,0 +1,84 @@
+"""vla_nav drive: a camera and a sentence become velocity commands, on a robot or simulated."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+EXAMPLES = """examples:
+  vla_nav drive --sim                                    the scene says where to go
+  vla_nav drive --sim --seed 3 --instruction "go to the blue box"
+  vla_nav drive --sim --level easy --model models/nano --out my_run
+  vla_nav drive --robot my_robot.yaml                    drive a real robot
+  vla_nav drive --ros-args -r __ns:=/robot1 -p stale_timeout_s:=0.3
+
+With --sim the exit code is 0 if the robot reached the object, 1 if it did not. A new sentence may
+be typed while it drives.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        'drive', help='drive a robot from its camera and a sentence',
+        description='Runs the drive node: camera and instruction in, velocity out. With --sim it '
+        'runs a simulated robot beside it, judges the drive, and leaves a video, a map and '
+        'figures in a folder.',
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--sim', action='store_true', help='drive a simulated robot')
+    parser.add_argument('--model', default='nano', help='model name or folder (nano)')
+    parser.add_argument('--robot', default='sim', help='contract: a file, or a name in '
+                        'config/robots/ (sim)')
+    parser.add_argument('--instruction', metavar='TEXT',
+                        help='where to go; by default --sim takes the sentence of the scene, and '
+                        'a robot waits for the topic instruction')
+    parser.add_argument('--device', default='auto', help='auto, cpu or cuda (auto)')
+    sim = parser.add_argument_group('with --sim')
+    sim.add_argument('--seed', type=int, default=0, help='seed of the scene (0)')
+    sim.add_argument('--level', default='standard', choices=('easy', 'standard', 'hard'),
+                     help='how hard the scene is (standard)')
+    sim.add_argument('--out', type=Path, metavar='DIR',
+                     help='folder for video, map and figures (runs/<time>)')
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the drive node, with a simulator if asked."""
+    from vla_nav.control import check_instruction
+    from vla_nav.errors import VlaNavError
+
+    if args.instruction is not None:
+        args.instruction = check_instruction(args.instruction)
+    if not args.sim:
+        return _drive_robot(args)
+    if not 0 <= args.seed < 2**31:
+        raise VlaNavError(f'--seed is {args.seed}; expected 0 to {2**31 - 1}')
+    from vla_nav.cli.sim_run import SimRun
+
+    out = args.out or Path('runs') / time.strftime('%Y%m%d-%H%M%S')
+    return SimRun(args, out).run()
+
+
+def node_arguments(args: argparse.Namespace) -> list[str]:
+    """The drive node's command line for what was asked."""
+    given = {'model': os.path.expanduser(args.model), 'robot': args.robot, 'device': args.device}
+    words = ['--ros-args']
+    for name, value in given.items():
+        words += ['-p', f'{name}:="{_quoted(value)}"']
+    return words
+
+
+def _quoted(text: str) -> str:
+    """Text inside the double quotes of a YAML string."""
+    return text.replace('\\', '\\\\').replace('"', '\\"')
+
+
+def _drive_robot(args: argparse.Namespace) -> int:
+    from vla_nav.nodes.drive import main
+
+    words = node_arguments(args)
+    if args.instruction is not None:
+        words += ['-p', f'instruction:="{_quoted(args.instruction)}"']
+    return main([*words, *args.ros_args[1:]])

@@ -1,0 +1,34 @@
+"""vla_nav sim: a simulated robot on the network."""
+
+from __future__ import annotations
+
+import argparse
+
+EXAMPLES = """examples:
+  vla_nav sim                         a room, a robot, its camera, odom and cmd_vel
+  vla_nav sim --seed 7 --level easy
+  vla_nav sim --ros-args -r __ns:=/robot1
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        'sim', help='run a simulated robot that nodes can drive',
+        description='Runs the simulated robot as a ROS 2 node: camera/image_raw, odom, cmd_vel, '
+        'and the services ~/reset and ~/next.',
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--seed', type=int, default=0, help='seed of the scene (0)')
+    parser.add_argument('--level', default='standard', choices=('easy', 'standard', 'hard'),
+                        help='how hard the scene is (standard)')
+    parser.add_argument('--compressed', action='store_true',
+                        help='publish JPEG on camera/image_raw/compressed instead')
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the sim node until it is interrupted."""
+    from vla_nav.nodes.sim import main
+
+    return main(['--ros-args', '-p', f'seed:={args.seed}', '-p', f'level:={args.level}',
+                 '-p', f'compressed:={str(args.compressed).lower()}', *args.ros_args])

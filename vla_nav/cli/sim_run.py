@@ -1,0 +1,167 @@
+"""One drive in simulation: two nodes, watched from here until the task has ended."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from vla_nav.cli.domain import private_domain
+from vla_nav.cli.drive import node_arguments
+from vla_nav.cli.run_folder import RunFolder
+from vla_nav.cli.status_line import StatusLine
+from vla_nav.contract import Contract
+from vla_nav.errors import VlaNavError
+
+_START_TIMEOUT_S = 60.0
+_MODEL_TIMEOUT_S = 300.0
+_END_TIMEOUT_S = 8.0
+_LINGER_S = 0.5
+_FAULT_S = 3.0
+"""A fault that nobody resumes for this long ends the run."""
+
+
+class RunError(VlaNavError):
+    """A node of the run did not start or did not live."""
+
+
+class SimRun:
+    """Starts the sim and the drive node, gives the instruction, watches, and keeps what it saw."""
+
+    def __init__(self, args: argparse.Namespace, out: Path) -> None:
+        self._args = args
+        self._out = out
+        self._processes: dict[str, subprocess.Popen] = {}
+        self._logs: dict[str, Path] = {}
+
+    def run(self) -> int:
+        """Do it; returns 0 if the robot reached the object, 1 if not, 130 if interrupted."""
+        from vla_nav.nodes.drive_parameters import contract_file
+        from vla_nav.policy import resolve_model, validate
+
+        contract = Contract.load(contract_file(self._args.robot))
+        validate(resolve_model(self._args.model), contract)
+        if 'ROS_DOMAIN_ID' not in os.environ:
+            os.environ['ROS_DOMAIN_ID'] = str(private_domain())
+        self._folder = RunFolder(self._out)
+        from vla_nav.nodes.monitor import Monitor
+
+        self._status = StatusLine(self._out)
+        self._monitor = Monitor(contract, self._folder.add_image)
+        code = 130
+        # A terminal sends SIGINT to the nodes too; they are ended in order below instead.
+        signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            with self._status:
+                self._start()
+                code = self._watch()
+        except KeyboardInterrupt:
+            self._folder.note(outcome='interrupted')
+        finally:
+            self._end()
+            self._monitor.close()
+        self._keep(code)
+        return code
+
+    def _start(self) -> None:
+        args, status = self._args, self._status
+        status.say('starting the simulated robot')
+        self._spawn('sim', ['--ros-args', '-p', f'seed:={args.seed}', '-p',
+                            f'level:={args.level}', '-p', f'robot:={args.robot}'])
+        self._wait(lambda: self._monitor.task, _START_TIMEOUT_S, 'the simulated robot')
+        task = self._monitor.task
+        self._instruction = args.instruction or task['instruction']
+        status.say('loading the model')
+        self._spawn('drive', [*node_arguments(args), *args.ros_args[1:]])
+        self._wait(lambda: self._monitor.drive, _START_TIMEOUT_S, 'the drive node')
+        self._wait(self._model_is_there, _MODEL_TIMEOUT_S, 'the model')
+        self._monitor.say(self._instruction)
+        self._wait(lambda: (self._monitor.outcome or {}).get('instruction'), _START_TIMEOUT_S,
+                   'the simulated robot to hear the instruction')
+        if not self._monitor.outcome['judged']:
+            names = ', '.join(thing['name'] for thing in task['objects'])
+            raise RunError(f'instruction {self._instruction!r} fits no single object of this '
+                           f'scene, so success cannot be judged; it has: {names}')
+
+    def _model_is_there(self) -> bool:
+        drive = self._monitor.drive
+        if drive['state'] == 'FAULT':
+            raise RunError(drive['reason'])
+        return drive['model'] is not None
+
+    def _spawn(self, node: str, words: list[str]) -> None:
+        self._logs[node] = self._out / f'{node}.log'
+        with open(self._logs[node], 'wb') as log:
+            self._processes[node] = subprocess.Popen(
+                [sys.executable, '-m', f'vla_nav.nodes.{node}', *words],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True)
+
+    def _wait(self, condition: Callable[[], object], timeout_s: float, what: str) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            self._check_processes()
+            if time.monotonic() > deadline_s:
+                raise RunError(f'waited {timeout_s:g} s for {what}; see {self._out}/*.log')
+            time.sleep(0.05)
+
+    def _check_processes(self) -> None:
+        for node, process in self._processes.items():
+            if process.poll() is not None:
+                lines = self._logs[node].read_text(errors='replace').strip().splitlines()
+                last = lines[-1] if lines else 'without a word'
+                raise RunError(f'the {node} node ended with code {process.returncode}: {last} '
+                               f'(see {self._logs[node]})')
+
+    def _watch(self) -> int:
+        fault_since_s = None
+        while True:
+            self._check_processes()
+            monitor = self._monitor
+            text = self._status.typed()
+            if text:
+                monitor.say(text)
+            self._folder.add_moment(monitor)
+            self._status.show(monitor)
+            outcome = monitor.outcome
+            if outcome['outcome'] != 'running' and outcome['instruction'] == (
+                    monitor.drive['instruction']):
+                break
+            fault = monitor.drive['state'] in ('FAULT', 'STOPPED')
+            fault_since_s = (fault_since_s or time.monotonic()) if fault else None
+            if fault and time.monotonic() - fault_since_s > _FAULT_S:
+                self._folder.note(outcome='fault', reason=monitor.drive['reason'])
+                return 1
+            time.sleep(0.1)
+        # A moment more, for the video's end.
+        time.sleep(_LINGER_S)
+        self._folder.note(outcome=outcome['outcome'])
+        return 0 if outcome['outcome'] == 'success' else 1
+
+    def _end(self) -> None:
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        deadline_s = time.monotonic() + _END_TIMEOUT_S
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.1, deadline_s - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _keep(self, code: int) -> None:
+        args = self._args
+        files = self._folder.save(
+            exit_code=code, seed=args.seed, level=args.level, model=args.model,
+            robot=args.robot, instruction=getattr(self, '_instruction', None))
+        self._status.conclude(self._folder.figures, files)
+
+
+def _interrupt(*_) -> None:
+    raise KeyboardInterrupt
