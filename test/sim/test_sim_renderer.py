@@ -4,12 +4,21 @@ import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from vla_nav.contract import Camera
-from vla_nav.sim import COLOURS, SHAPES, Renderer, RenderingError, Simulation, sample_scene
+from vla_nav.sim import (
+    COLOURS,
+    SHAPES,
+    Renderer,
+    RenderingError,
+    Simulation,
+    sample_scene,
+    shared_renderer,
+)
 from vla_nav.sim.opengl import osmesa_works
 from vla_nav.sim.renderer import FLOOR, WALL, project
 from vla_nav.sim.task import Outcome
@@ -135,6 +144,32 @@ def test_a_size_out_of_range_is_refused(renderer):
     scene = sample_scene(0)
     with pytest.raises(RenderingError, match='640x480 is larger'):
         renderer.segment(scene, scene.start, 640, 480)
+
+
+def test_a_renderer_stays_in_its_thread_and_each_thread_gets_its_own(renderer):
+    scene = sample_scene(0)
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(RenderingError, match=r'another thread .* use shared_renderer\(\)'):
+            pool.submit(renderer.render, scene, scene.start).result()
+        there = pool.submit(lambda: shared_renderer(W, H).render(scene, scene.start)).result()
+    np.testing.assert_array_equal(there, renderer.render(scene, scene.start))
+
+
+def test_a_forked_process_is_told_to_spawn():
+    code = """if True:
+        import os
+        from vla_nav.sim import Renderer, RenderingError
+        keep = Renderer(64, 48)
+        if os.fork():
+            raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))
+        try:
+            Renderer(64, 48)
+        except RenderingError as error:
+            print(error, flush=True)
+        os._exit(0)
+        """
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "get_context('spawn')" in done.stdout, done.stderr
 
 
 def render_in_a_process(**environment):

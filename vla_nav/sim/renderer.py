@@ -7,6 +7,7 @@ import functools
 import math
 import os
 import threading
+import weakref
 
 import numpy as np
 
@@ -59,15 +60,16 @@ class Renderer:
 
     `samples` above 0 smooths edges in hardware; it costs more than half of the speed and is
     not needed where the image is shrunk anyway. Raises RenderingError where no OpenGL library
-    for drawing off screen is found. An instance belongs to the process that made it and to one
-    thread at a time.
+    for drawing off screen is found. An instance belongs to the thread that made it; a process
+    forked from one that has drawn cannot draw, a spawned one can.
     """
 
     def __init__(self, width: int = 640, height: int = 480, samples: int = 0):
         if not (16 <= width <= 4096 and 16 <= height <= 4096):
             raise RenderingError(f'image size {width}x{height}: each side must be 16 to 4096')
         self.width, self.height = width, height
-        self._pid = os.getpid()
+        self._owner = os.getpid(), threading.get_ident()
+        _refuse_fork()
         mujoco = _import_mujoco()
         self._mujoco = mujoco
         self._model = room_model.compile_model(mujoco, width, height, samples)
@@ -82,6 +84,8 @@ class Renderer:
             raise RenderingError(
                 f'OpenGL by MUJOCO_GL={os.environ.get("MUJOCO_GL", "")} cannot draw off screen '
                 f'({error}); {INSTALL_HINT}') from error
+        # At the latest before the interpreter takes PyOpenGL apart.
+        self._finalizer = weakref.finalize(self, _free, self._context, self._drawing, self._owner)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)
         self._view = mujoco.MjvScene(self._model, maxgeom=100)
         self._options = mujoco.MjvOption()
@@ -120,10 +124,7 @@ class Renderer:
 
     def close(self) -> None:
         """Free the OpenGL context."""
-        if self._context is not None and os.getpid() == self._pid:
-            self._context.make_current()
-            self._drawing.free()
-            self._context.free()
+        self._finalizer()
         self._context = None
 
     def __enter__(self):
@@ -135,9 +136,10 @@ class Renderer:
     def _update(self, scene, pose):
         if self._context is None:
             raise RenderingError('this renderer was closed')
-        if os.getpid() != self._pid:
-            raise RenderingError('a renderer cannot be used in a forked process: '
-                                 'make one in the process that draws')
+        if self._owner != (os.getpid(), threading.get_ident()):
+            _refuse_fork()
+            raise RenderingError('a renderer cannot be used in another thread than the one that '
+                                 'made it: use shared_renderer(), which has one for each')
         self._context.make_current()
         if scene is not self._applied:
             room_model.apply(self._model, self._data, self._ids, scene)
@@ -154,6 +156,25 @@ class Renderer:
         self._mujoco.mjr_render(area, self._view, self._drawing)
         self._mujoco.mjr_readPixels(pixels, None, area, self._drawing)
         return np.ascontiguousarray(pixels[::-1])
+
+
+_drawing_pid = None
+
+
+def _refuse_fork():
+    """OpenGL's own threads do not survive a fork: drawing would hang."""
+    global _drawing_pid
+    if _drawing_pid not in (None, os.getpid()):
+        raise RenderingError('this process was forked from one that had drawn: start workers '
+                             "with multiprocessing.get_context('spawn')")
+    _drawing_pid = os.getpid()
+
+
+def _free(context, drawing, owner):
+    if owner == (os.getpid(), threading.get_ident()):
+        context.make_current()
+        drawing.free()
+        context.free()
 
 
 def shared_renderer(width: int = 640, height: int = 480) -> Renderer:
@@ -187,5 +208,3 @@ def _import_mujoco():
         raise RenderingError(f'OpenGL by MUJOCO_GL={backend} cannot be loaded ({error}); '
                              f'{INSTALL_HINT}, or unset MUJOCO_GL') from error
     return mujoco
-
-

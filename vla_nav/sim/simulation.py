@@ -108,9 +108,7 @@ class Simulation:
 
         640x480 unless the renderer given is of another size.
         """
-        if self._renderer is None:
-            self._renderer = shared_renderer()
-        return self._renderer.render(self.scene, self.pose)
+        return (self._renderer or shared_renderer()).render(self.scene, self.pose)
 
     def frame(self, camera: Camera | None = None) -> Frame:
         """The frame a policy gets: rendered, cropped and resized as `camera` says."""

@@ -44,8 +44,10 @@ def unhidden_share(scene: Scene, pose, index: int) -> float:
 
 
 def objects_in_view(scene: Scene, pose) -> list[int]:
-    """Indices of the objects that a camera at `pose` shows clearly: inside the image's edges and
-    for at least half of their width not hidden by others."""
+    """Indices of the objects that a camera at `pose` shows clearly.
+
+    Inside the image's edges, and for at least half of their width not hidden by others.
+    """
     return [index for index, thing in enumerate(scene.objects)
             if abs(camera_bearing(pose, thing)[0]) < _CLEAR_HALF_ANGLE
             and unhidden_share(scene, pose, index) > 0.5]
