@@ -113,7 +113,7 @@ class Sequence(Field):
             self.from_wire = lambda value: value.tolist()
         else:
             self.to_wire = lambda value: np.frombuffer(b''.join(value), dtype=np.uint8)
-            self.from_wire = lambda value: [bytes([item]) for item in value.tolist()]
+            self.from_wire = lambda value: [bytes([b]) for b in value.view(np.uint8).tolist()]
 
     def bind(self, cls: type) -> None:
         kind, detail = self._item_desc
