@@ -78,7 +78,7 @@ def train_head(episodes: Sequence[Episode], variant: Variant, normaliser: Action
             nn.utils.clip_grad_norm_(head.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            report(0, {'loss': float(loss)})
+            report(0, {'loss': float(loss.detach())})
         epoch += 1
         report(1, {})
         save_state(state, {'head': head}, optimizer, {'epoch': epoch})

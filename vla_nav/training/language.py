@@ -255,7 +255,7 @@ def train_language(model, asker: Asker, features: np.ndarray, views: Views,
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1
-            report(settings.batch, {'loss': float(word_loss + place_loss), **right})
+            report(settings.batch, {'loss': float((word_loss + place_loss).detach()), **right})
             if step % SAVE_EVERY_STEPS == 0 or step == steps:
                 save_state(state, modules, optimizer, {'step': step})
     model.eval()

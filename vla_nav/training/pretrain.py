@@ -14,7 +14,7 @@ from vla_nav.errors import VlaNavError
 from vla_nav.training import nano
 from vla_nav.training.grounding import BEARINGS, DISTANCES, WHERE
 from vla_nav.training.language import (
-    WORD,
+    LOCATION,
     Asker,
     LanguageSettings,
     cache_features,
@@ -27,7 +27,6 @@ from vla_nav.training.vision import VisionSettings, patch_losses, to_pixels, tra
 
 PROMPT = '{image}{instruction}' + WHERE
 HELD_OUT_SEED = 987_654_321
-HELD_OUT_VIEWS = 2000
 
 
 class PretrainError(VlaNavError):
@@ -40,6 +39,8 @@ class PretrainSettings:
 
     views: int = 90_000
     """Rendered frames."""
+    held_out: int = 2000
+    """Further frames, for the figures."""
     seed: int = 0
     nano: nano.NanoSettings = field(default_factory=nano.NanoSettings)
     vision: VisionSettings = field(default_factory=VisionSettings)
@@ -62,11 +63,11 @@ def pretrain(out: Path, work: Path, camera: Camera, settings: PretrainSettings,
     with Progress('views', settings.views) as progress:
         make_views(work / 'views', camera, settings.views, settings.seed, grid, workers,
                    progress.advance)
-    with Progress('held-out views', HELD_OUT_VIEWS) as progress:
-        make_views(work / 'held_out', camera, HELD_OUT_VIEWS, HELD_OUT_SEED, grid, workers,
+    with Progress('held-out views', settings.held_out) as progress:
+        make_views(work / 'held_out', camera, settings.held_out, HELD_OUT_SEED, grid, workers,
                    progress.advance)
     views = load_views(work / 'views', settings.views)
-    held_out = load_views(work / 'held_out', HELD_OUT_VIEWS)
+    held_out = load_views(work / 'held_out', settings.held_out)
 
     tokenizer = nano.build_tokenizer(settings.nano, settings.seed)
     processor = nano.build_processor(settings.nano, tokenizer)
@@ -88,7 +89,7 @@ def pretrain(out: Path, work: Path, camera: Camera, settings: PretrainSettings,
     progress.note(_line('answers', figures['answers']))
     nano.save(model, processor, out)
     (out / 'pretraining.json').write_text(json.dumps(
-        {'prompt': PROMPT, 'settings': asdict(settings), 'held_out_views': HELD_OUT_VIEWS, 'figures': figures},
+        {'prompt': PROMPT, 'settings': asdict(settings), 'figures': figures},
         indent=1))
     return figures
 
@@ -104,6 +105,7 @@ def vision_figures(tower, head, views: Views, count: int = 1000) -> dict[str, fl
     """Share of object patches whose colour, shape and distance bin the tower knows."""
     from vla_nav.training.grounding import distance_bin
     with torch.inference_mode():
+        count = min(count, len(views))
         pixels = to_pixels(np.stack([views.image(i) for i in range(count)]))
         hidden = torch.cat([tower(pixel_values=part).last_hidden_state
                             for part in pixels.split(100)])
@@ -124,10 +126,8 @@ def answer_figures(model, asker: Asker, views: Views) -> dict[str, float]:
             pixels = to_pixels(np.stack([views.image(i) for i in chosen]))
             features = model.model.vision_model(pixel_values=pixels).last_hidden_state
             hidden = hidden_states(model, features, packed)
-            captioned = (packed.kind == WORD).float().cumsum(1) > 0
-            # The caption stands first; only the questions behind it are counted.
-            places = (packed.kind != 0) & (packed.kind != WORD) & (packed.segment > 1)
-            assert captioned.any()
+            # The caption is segment 1; the questions stand behind it.
+            places = (packed.kind == LOCATION) & (packed.segment > 1)
             best = model.lm_head(hidden[places]).argmax(-1)
             bearing, distance = packed.bearing[places], packed.distance[places]
             seen = bearing >= 0

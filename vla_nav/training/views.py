@@ -61,18 +61,20 @@ def make_views(folder: Path, camera: Camera, count: int, seed: int, grid: int, w
     folder.mkdir(parents=True, exist_ok=True)
     missing = []
     for shard in range(-(-count // SHARD)):
+        size = min(SHARD, count - shard * SHARD)
         if _shard_path(folder, shard).exists():
-            progress(SHARD)
+            progress(size)
         else:
-            missing.append(shard)
+            missing.append((shard, size))
     if not missing:
         return
     context = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(workers, context) as pool:
-        jobs = [pool.submit(_make_shard, folder, camera, shard, seed, grid) for shard in missing]
+        jobs = {pool.submit(_make_shard, folder, camera, shard, size, seed, grid): size
+                for shard, size in missing}
         for job in as_completed(jobs):
             job.result()
-            progress(SHARD)
+            progress(jobs[job])
 
 
 def load_views(folder: Path, count: int) -> Views:
@@ -93,7 +95,8 @@ def _shard_path(folder: Path, shard: int) -> Path:
     return folder / f'views_{shard:05d}.safetensors'
 
 
-def _make_shard(folder: Path, camera: Camera, shard: int, seed: int, grid: int) -> None:
+def _make_shard(folder: Path, camera: Camera, shard: int, size: int, seed: int,
+                grid: int) -> None:
     from safetensors.numpy import save_file
 
     from vla_nav.sim import Renderer, sample_scene
@@ -102,10 +105,10 @@ def _make_shard(folder: Path, camera: Camera, shard: int, seed: int, grid: int) 
     renderers = [Renderer(width, height) for width, height in CAMERA_SIZES]
     jpegs = []
     columns: dict[str, list] = {'colour': [], 'shape': [], 'distance_m': [], 'objects': []}
-    while len(jpegs) < SHARD:
+    while len(jpegs) < size:
         scene = sample_scene(int(rng.integers(1 << 62)), str(rng.choice(LEVELS)))
         renderer = renderers[rng.choice(len(renderers), p=CAMERA_SHARES)]
-        for _ in range(POSES_PER_SCENE):
+        for _ in range(min(POSES_PER_SCENE, size - len(jpegs))):
             pose = sample_pose(scene, rng)
             image = prepare_image(renderer.render(scene, pose), camera)
             ok, jpeg = cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])

@@ -1,0 +1,21 @@
+"""A tiny nano VLM, random but real, and the robot it fits."""
+
+import pytest
+from vla_nav.contract import Camera, Contract
+
+
+@pytest.fixture(scope='session')
+def tiny_contract():
+    return Contract(camera=Camera(width=64, height=64, crop=(0.0, 0.25, 1.0, 1.0)))
+
+
+@pytest.fixture(scope='session')
+def tiny_backbone(tmp_path_factory):
+    from vla_nav.training import nano
+    settings = nano.NanoSettings(image_size=64, width=64, vision_layers=1, text_layers=1,
+                                 words=400)
+    tokenizer = nano.build_tokenizer(settings)
+    path = tmp_path_factory.mktemp('backbone') / 'vlm'
+    nano.save(nano.build_model(settings, tokenizer), nano.build_processor(settings, tokenizer),
+              path)
+    return path
