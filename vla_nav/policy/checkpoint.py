@@ -1,0 +1,374 @@
+"""A policy on disk: one folder, everything hashed, nothing in it that can run code."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vla_nav.contract import Contract
+from vla_nav.errors import VlaNavError
+from vla_nav.policy.card import model_card
+from vla_nav.policy.errors import CheckpointError
+from vla_nav.policy.files import (
+    FileEntry,
+    combined_sha256,
+    confined,
+    copy_files,
+    list_files,
+    refuse_pickles,
+    sha256_of,
+    verify,
+    write_json,
+)
+from vla_nav.policy.normaliser import ActionNormaliser
+from vla_nav.policy.variant import Variant
+
+if TYPE_CHECKING:
+    import torch
+
+    from vla_nav.policy.backbone import Backbone
+
+FORMAT_VERSION = 1
+MANIFEST = 'policy.json'
+HEAD = 'head.safetensors'
+BACKBONE = 'backbone'
+ADAPTER = 'adapter'
+
+
+@dataclass(frozen=True)
+class BackboneReference:
+    """Where a checkpoint's backbone is; exactly one of path, model and repo is given."""
+
+    files: dict[str, FileEntry]
+    """Hash and size of every file of the backbone."""
+    path: str | None = None
+    """Folder inside the checkpoint."""
+    model: str | None = None
+    """Name of a checkpoint beside this one, whose embedded backbone is used."""
+    repo: str | None = None
+    """Hub id."""
+    revision: str | None = None
+    """Commit of the hub repository."""
+
+    @property
+    def sha256(self) -> str:
+        """One hash for all files."""
+        return combined_sha256(self.files)
+
+    @property
+    def label(self) -> str:
+        """What it is, for people."""
+        return self.path or self.model or f'{self.repo}@{self.revision}'
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder that was read and found to be in order."""
+
+    path: Path
+    name: str
+    variant: Variant
+    """What it was trained as: context, decode, head and tune settings."""
+    context_shape: tuple[int, int]
+    """(n, D) of the context its head was made for."""
+    backbone: BackboneReference
+    contract: Contract
+    normaliser: ActionNormaliser
+    provenance: dict = field(default_factory=dict)
+    """Git commit, dataset hash, seed, and under `measured` what was measured."""
+    files: dict[str, FileEntry] = field(default_factory=dict)
+    sha256: str = ''
+    """Hash of policy.json, which holds the hashes of everything else."""
+
+    @classmethod
+    def open(
+        cls, path: str | os.PathLike, contract: Contract | None = None, quick: bool = False
+    ) -> Checkpoint:
+        """Read and verify a checkpoint folder.
+
+        contract: of the robot it shall drive; quick: do not hash large files. Raises
+        CheckpointError naming the file, what was found, what was expected and the remedy.
+        """
+        root = _real_root(Path(path))
+        data = _read_manifest(root / MANIFEST)
+        refuse_pickles(root)
+        files = _entries(data, 'files', root)
+        checkpoint = _build(cls, root, data, files)
+        verify(root, files, quick)
+        if contract is not None:
+            checkpoint.check_contract(contract)
+        checkpoint.backbone_folder(quick)
+        return checkpoint
+
+    def check_contract(self, contract: Contract) -> None:
+        """Raise CheckpointError, naming the fields, where it cannot drive a robot."""
+        if contract.command and len(contract.command.fields) != self.normaliser.action_dim:
+            raise CheckpointError(
+                f'{self.path}: found actions of dimension {self.normaliser.action_dim}, expected '
+                f'{len(contract.command.fields)} ({", ".join(contract.command.fields)}); choose a '
+                'policy trained for this robot'
+            )
+        differences = self.contract.differences(contract)
+        if differences:
+            raise CheckpointError(
+                f"{self.path}: it was trained for robot '{self.contract.robot}' and does not fit "
+                f"'{contract.robot}': {'; '.join(differences)}. Choose a policy trained for this "
+                'robot, or correct the robot file'
+            )
+
+    def backbone_folder(self, quick: bool = False) -> Path:
+        """Return the backbone's folder, verified; a hub reference is fetched unless quick."""
+        reference = self.backbone
+        if reference.path is not None:
+            return confined(self.path, reference.path)  # its files are in the checkpoint's list
+        if reference.model is not None:
+            folder = self.path.parent / reference.model / BACKBONE
+            if not folder.is_dir():
+                raise CheckpointError(
+                    f"{self.path}: its backbone is that of model '{reference.model}', expected in "
+                    f'{folder}, and it is gone; copy that model there too'
+                )
+        elif quick:
+            return Path(reference.repo)
+        else:
+            from vla_nav.policy.hub import local_folder
+
+            try:
+                folder = local_folder(reference.repo, reference.revision)
+            except VlaNavError as error:
+                raise CheckpointError(
+                    f'{self.path}: its backbone is gone: {error}; connect to the network once, '
+                    'or copy the Hugging Face cache'
+                ) from None
+        verify(folder, reference.files, quick)
+        return folder
+
+    def head_state(self) -> dict[str, torch.Tensor]:
+        """The head's weights."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(self.path / HEAD)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f'{self.path / HEAD}: not a safetensors file: {error}; copy the checkpoint again'
+            ) from None
+
+
+def validate(
+    path: str | os.PathLike, contract: Contract | None = None, quick: bool = True
+) -> Checkpoint:
+    """Check a checkpoint folder without loading it; fast enough to answer a parameter change."""
+    return Checkpoint.open(path, contract, quick)
+
+
+def save_checkpoint(
+    path: str | os.PathLike,
+    *,
+    variant: Variant,
+    head: torch.nn.Module,
+    backbone: Backbone,
+    context_shape: tuple[int, int],
+    contract: Contract,
+    normaliser: ActionNormaliser,
+    provenance: Mapping | None = None,
+    repo: str | None = None,
+    revision: str | None = None,
+    beside: str | None = None,
+) -> Checkpoint:
+    """Write a checkpoint folder: under a temporary name, then renamed.
+
+    The backbone's folder is embedded (by hard link where possible), unless it is referenced:
+    `repo` and `revision` for a hub id, `beside` for the name of a checkpoint in the same folder
+    whose backbone is the same, byte for byte. An older checkpoint of that name is replaced, and
+    stays as it was if anything fails.
+    """
+    from safetensors.torch import save_file
+
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f'.{target.name}.', dir=target.parent))
+    try:
+        temporary.chmod(0o755)
+        state = {k: v.detach().cpu().contiguous() for k, v in head.state_dict().items()}
+        save_file(state, temporary / HEAD)
+        where: dict = {'repo': repo, 'revision': revision} if repo else {'model': beside}
+        if not repo and not beside:
+            where = {'path': BACKBONE}
+            copy_files(backbone.folder, temporary / BACKBONE, backbone.files)
+        reference = BackboneReference(backbone.files, **where)
+        checkpoint = Checkpoint(
+            temporary, target.name, variant, context_shape, reference, contract, normaliser,
+            dict(provenance or {}),
+        )
+        (temporary / 'README.md').write_text(model_card(checkpoint), encoding='utf-8')
+        write_json(temporary / MANIFEST, _manifest(checkpoint, list_files(temporary)))
+        Checkpoint.open(temporary, quick=True)
+        replace_folder(temporary, target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return Checkpoint.open(target, quick=True)
+
+
+def _manifest(checkpoint: Checkpoint, files: dict[str, FileEntry]) -> dict:
+    reference = {k: v for k, v in asdict(checkpoint.backbone).items() if v is not None}
+    return {
+        'format_version': FORMAT_VERSION,
+        'name': checkpoint.name,
+        'variant': checkpoint.variant.to_dict(),
+        'context_shape': list(checkpoint.context_shape),
+        'backbone': reference,
+        'contract': checkpoint.contract.to_dict(),
+        'statistics': checkpoint.normaliser.to_dict(),
+        'provenance': checkpoint.provenance,
+        'files': {name: asdict(entry) for name, entry in files.items()},
+    }
+
+
+def replace_folder(temporary: Path, target: Path) -> None:
+    """Put a finished folder in the place of an older one, which stays if anything fails."""
+    if not target.exists():
+        os.replace(temporary, target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f'.{target.name}.old.', dir=target.parent))
+    os.replace(target, old / target.name)
+    try:
+        os.replace(temporary, target)
+    except BaseException:
+        os.replace(old / target.name, target)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _real_root(path: Path) -> Path:
+    """Follow a folder, or an install made of links, to where policy.json really is."""
+    if not path.exists():
+        raise CheckpointError(f'{path}: found nothing, expected a checkpoint folder')
+    if not path.is_dir():
+        raise CheckpointError(
+            f'{path}: found a file, expected a checkpoint folder (with {MANIFEST} in it)'
+        )
+    manifest = path / MANIFEST
+    try:
+        if not any(path.iterdir()):
+            raise CheckpointError(
+                f'{path}: the folder is empty, expected a checkpoint; copy or train it again'
+            )
+        if not manifest.is_file():
+            hint = ''
+            if (path / 'config.json').is_file():
+                hint = '; it looks like a backbone, which has no head yet: train one on it'
+            raise CheckpointError(f'{manifest}: it is missing; expected a checkpoint folder{hint}')
+    except PermissionError as error:
+        raise CheckpointError(
+            f'{path}: cannot be read: {error.strerror}; check its permissions'
+        ) from None
+    return manifest.resolve().parent
+
+
+def _read_manifest(manifest: Path) -> dict:
+    try:
+        text = manifest.read_text(encoding='utf-8')
+        data = json.loads(text)
+    except OSError as error:
+        raise CheckpointError(
+            f'{manifest}: cannot be read: {error.strerror}; check its permissions'
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f'{manifest}: not valid JSON ({error}), truncated or changed; copy it again'
+        ) from None
+    if not isinstance(data, dict):
+        raise CheckpointError(f'{manifest}: found {type(data).__name__}, expected a JSON object')
+    version = data.get('format_version')
+    if type(version) is not int or version < 1:
+        raise CheckpointError(
+            f'{manifest}: format_version is {version!r}, expected a whole number from 1'
+        )
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f'{manifest}: format_version is {version}, this vla_nav reads up to {FORMAT_VERSION}; '
+            'install a newer vla_nav'
+        )
+    return data
+
+
+def _build(cls: type[Checkpoint], root: Path, data: dict, files: dict) -> Checkpoint:
+    manifest = root / MANIFEST
+    for key in ('variant', 'context_shape', 'backbone', 'contract', 'statistics'):
+        if not data.get(key):
+            raise CheckpointError(
+                f"{manifest}: '{key}' is missing; the checkpoint is incomplete, train it again"
+            )
+    try:
+        tokens, width = (int(v) for v in data['context_shape'])
+        normaliser = ActionNormaliser.from_dict(data['statistics'])
+        contract = Contract.from_dict(data['contract'])
+        variant = Variant.from_dict(data['variant'])
+    except VlaNavError as error:
+        raise CheckpointError(f'{manifest}: {error}') from None
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{manifest}: 'context_shape': {error}; expected [n, D]") from None
+    if len(contract.command.fields) != normaliser.action_dim:
+        raise CheckpointError(
+            f'{manifest}: statistics are of {normaliser.action_dim} action dimensions, its '
+            f'contract has {len(contract.command.fields)}; train it again'
+        )
+    if HEAD not in files:
+        raise CheckpointError(f"{manifest}: '{HEAD}' is not among its files; train it again")
+    reference = _reference(data['backbone'], root)
+    if reference.path is not None:
+        missing = [n for n in reference.files if f'{reference.path}/{n}' not in files]
+        if missing or not reference.files:
+            raise CheckpointError(
+                f"{manifest}: the backbone's {missing or 'files'} not listed in 'files'"
+            )
+    provenance = data.get('provenance')
+    return cls(
+        root, str(data.get('name') or root.name), variant, (tokens, width), reference, contract,
+        normaliser, provenance if isinstance(provenance, dict) else {}, files,
+        sha256_of(manifest),
+    )
+
+
+def _reference(data: object, root: Path) -> BackboneReference:
+    places = ('path', 'model', 'repo')
+    if not isinstance(data, dict) or sum(isinstance(data.get(p), str) for p in places) != 1:
+        raise CheckpointError(
+            f"{root / MANIFEST}: 'backbone' is {data!r:.80}; expected exactly one of "
+            f'{", ".join(places)}'
+        )
+    if data.get('path') is not None:
+        confined(root, data['path'])
+    if data.get('model') is not None and Path(data['model']).name != data['model']:
+        raise CheckpointError(
+            f"{root / MANIFEST}: 'backbone.model' is '{data['model']}'; expected the name of a "
+            'checkpoint beside this one'
+        )
+    return BackboneReference(
+        _entries(data, 'files', root), **{k: data.get(k) for k in (*places, 'revision')}
+    )
+
+
+def _entries(data: dict, key: str, root: Path) -> dict[str, FileEntry]:
+    try:
+        entries = {
+            str(name): FileEntry(str(e['sha256']), int(e['size'])) for name, e in data[key].items()
+        }
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise CheckpointError(
+            f"{root / MANIFEST}: '{key}' is missing or malformed; expected for each file its "
+            'sha256 and size'
+        ) from None
+    for name in entries:
+        confined(root, name)
+    return entries

@@ -1,0 +1,143 @@
+"""The files of a checkpoint folder: listed, hashed, and kept inside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from vla_nav.policy.errors import CheckpointError
+
+PICKLES = frozenset(
+    {'.bin', '.ckpt', '.dill', '.joblib', '.npy', '.npz', '.pickle', '.pkl', '.pt', '.pth', '.py'}
+)
+"""Kinds of file that hold, or may hold, code; a checkpoint has no use for any of them."""
+QUICK_BYTES = 64 * 2**20
+"""Files up to this size are hashed even by a quick check."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What a checkpoint says of one of its files."""
+
+    sha256: str
+    size: int
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file, as a hexadecimal string."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def list_files(root: Path, patterns: tuple[str, ...] = ('*',)) -> dict[str, FileEntry]:
+    """Describe the files of a folder that match, by their path relative to it, in order."""
+    found = sorted({p for pattern in patterns for p in root.rglob(pattern) if p.is_file()})
+    return {
+        p.relative_to(root).as_posix(): FileEntry(sha256_of(p), p.stat().st_size) for p in found
+    }
+
+
+def combined_sha256(files: dict[str, FileEntry]) -> str:
+    """One hash of a list of files: their names and contents."""
+    lines = ''.join(f'{entry.sha256}  {name}\n' for name, entry in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def confined(root: Path, relative: str) -> Path:
+    """Resolve a path a checkpoint names; raises CheckpointError where it leaves the folder."""
+    pure = PurePosixPath(relative)
+    if not relative or pure.is_absolute() or '..' in pure.parts or '\\' in relative:
+        raise CheckpointError(
+            f"{root / 'policy.json'}: it names the file '{relative}', which is outside the "
+            'checkpoint folder; expected paths within it. Do not use this checkpoint'
+        )
+    path = root / pure
+    real_root = root.resolve()
+    if not path.resolve().is_relative_to(real_root):
+        raise CheckpointError(
+            f'{path}: it is a link to {path.resolve()}, outside the checkpoint folder; put the '
+            'file itself there'
+        )
+    return path
+
+
+def refuse_pickles(root: Path) -> None:
+    """Raise CheckpointError where a folder contains a kind of file that can run code."""
+    for path in sorted(root.rglob('*')):
+        if path.suffix.lower() in PICKLES:
+            raise CheckpointError(
+                f'{path}: files of type {path.suffix} can run code when they are read and are '
+                'never loaded; expected safetensors and JSON only. Remove it, or convert it'
+            )
+
+
+def verify(root: Path, files: dict[str, FileEntry], quick: bool) -> None:
+    """Compare a folder with its list: nothing missing, cut, changed, or (in model folders) added.
+
+    quick: hash small files only and trust the size of large ones.
+    """
+    for relative, entry in files.items():
+        path = confined(root, relative)
+        if not path.is_file():
+            raise CheckpointError(
+                f'{path}: it is missing (policy.json lists it, {entry.size} bytes); copy the '
+                'checkpoint again, or train it again'
+            )
+        try:
+            size = path.stat().st_size
+            if size != entry.size:
+                kind = 'truncated' if size < entry.size else 'changed'
+                raise CheckpointError(
+                    f'{path}: it is {kind}: found {size} bytes, expected {entry.size}; copy the '
+                    'checkpoint again'
+                )
+            if quick and size > QUICK_BYTES:
+                continue
+            found = sha256_of(path)
+        except OSError as error:
+            raise CheckpointError(
+                f'{path}: cannot be read: {error.strerror}; check its permissions'
+            ) from None
+        if found != entry.sha256:
+            raise CheckpointError(
+                f'{path}: wrong hash: found sha256 {found[:16]}..., expected '
+                f'{entry.sha256[:16]}...; the file was changed after training, copy the '
+                'checkpoint again'
+            )
+    _refuse_unlisted(root, files)
+
+
+def _refuse_unlisted(root: Path, files: dict[str, FileEntry]) -> None:
+    for folder in ('backbone', 'adapter'):
+        for path in sorted((root / folder).rglob('*')):
+            relative = path.relative_to(root).as_posix()
+            if not path.is_dir() and relative not in files:
+                raise CheckpointError(
+                    f'{path}: policy.json does not list it, and a file added to {folder}/ can '
+                    'change what is loaded; remove it'
+                )
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write indented JSON that ends with a newline; refuses numbers JSON has no name for."""
+    text = json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False)
+    path.write_text(text + '\n', encoding='utf-8')
+
+
+def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:
+    """Copy files of a folder; by hard link where the file system allows (no second copy)."""
+    for name in names:
+        copy = target / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link((source / name).resolve(), copy)
+        except OSError:
+            shutil.copyfile(source / name, copy)

@@ -1,0 +1,246 @@
+"""The policy at run time: frame and instruction in, action chunk out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from vla_nav.contract import ActionChunk, Contract, Frame
+from vla_nav.policy.backbone import Backbone
+from vla_nav.policy.checkpoint import HEAD, Checkpoint
+from vla_nav.policy.context import ContextReader
+from vla_nav.policy.errors import CheckpointError, PolicyError
+from vla_nav.policy.heads import Head, build_head
+from vla_nav.policy.instruction import clean_instruction
+from vla_nav.policy.locate import resolve_model
+from vla_nav.policy.normaliser import ActionNormaliser
+from vla_nav.policy.variant import Variant
+
+
+class BatchPolicy:
+    """One policy driving n robots in lock step; row i gets the numbers it would get alone.
+
+    Rows start with `reset`, each with its own instruction and history.
+    """
+
+    def __init__(self, policy: Policy, rows: int):
+        self._policy = policy
+        self._rows = rows
+        self._state = policy.head.initial_state(rows)
+        self._instructions: list[str | None] = [None] * rows
+        self._tokens: dict[str, torch.Tensor] | None = None
+        action_dim = policy.head.action_dim
+        self._previous = np.zeros((rows, action_dim), np.float32)  # normalised
+
+    @torch.inference_mode()
+    def reset(self, instructions: str | Sequence[str], rows: Sequence[int] | None = None) -> None:
+        """Begin episodes: give the rows (all of them unless said) a sentence and no history.
+
+        Raises InstructionError for a sentence that cannot be followed; then nothing changes.
+        """
+        rows = list(range(self._rows)) if rows is None else list(rows)
+        if isinstance(instructions, str):
+            instructions = [instructions] * len(rows)
+        if len(instructions) != len(rows):
+            raise PolicyError(
+                f'reset: found {len(instructions)} instructions, expected {len(rows)}, one per row'
+            )
+        cleaned = [clean_instruction(i) for i in instructions]
+        backbone = self._policy.backbone
+        for instruction in cleaned:
+            backbone.check_instruction(instruction)
+        for row, instruction in zip(rows, cleaned):
+            self._instructions[row] = instruction
+        self._tokens = None
+        if None not in self._instructions:
+            self._tokens = self._policy.reader.tokens(self._instructions)
+        self._state.reset(torch.tensor(rows, device=self._state.age.device))
+        self._previous[rows] = self._policy.resting_action
+
+    def step(
+        self, frames: Sequence[Frame], velocities: np.ndarray | None = None
+    ) -> list[ActionChunk]:
+        """Decide on one frame per row; velocities (rows, A) in SI units where the head asks."""
+        policy = self._policy
+        with torch.inference_mode():
+            context = self._context(frames)
+            inputs = self._inputs(velocities)
+            chunks, self._state = policy.head(context[:, None], inputs, self._state)
+            normalised = chunks[:, 0].float().cpu().numpy()
+        if not np.isfinite(normalised).all():
+            row = int(np.argmin(np.isfinite(normalised).all(axis=(1, 2))))
+            raise PolicyError(
+                f"policy '{policy.name}': its output is not finite for the frame stamped "
+                f'{frames[row].stamp_ns} ns; expected numbers. Train or copy the model again'
+            )
+        self._previous = np.clip(normalised[:, 0], -1, 1)
+        actions = policy.normaliser.denormalise(normalised)
+        step_s = policy.contract.step_s
+        return [ActionChunk(a, f.stamp_ns, step_s) for a, f in zip(actions, frames)]
+
+    def context(self, frames: Sequence[Frame]) -> np.ndarray:
+        """The contexts (rows, n, D), float32, that enter the head for these frames."""
+        with torch.inference_mode():
+            return self._context(frames).cpu().numpy()
+
+    def _context(self, frames: Sequence[Frame]) -> torch.Tensor:
+        if len(frames) != self._rows:
+            raise PolicyError(f'step: found {len(frames)} frames, expected {self._rows}')
+        if self._tokens is None:
+            raise PolicyError('no instruction: call reset(instruction) before step')
+        policy = self._policy
+        for frame in frames:
+            policy.check_frame(frame)
+        pixels = policy.backbone.pixels([f.image for f in frames])
+        return policy.reader.from_batch({**self._tokens, **pixels})
+
+    def _inputs(self, velocities: np.ndarray | None) -> torch.Tensor | None:
+        policy = self._policy
+        names = policy.head.settings.inputs
+        if not names:
+            return None
+        shape = self._previous.shape
+        parts = []
+        for name in names:
+            if name == 'previous_action':
+                parts.append(self._previous)
+                continue
+            if velocities is None or np.shape(velocities) != shape:
+                found = None if velocities is None else np.shape(velocities)
+                raise PolicyError(
+                    f"policy '{policy.name}' takes the base's velocity: found {found}, expected "
+                    f'{shape} in SI units; the robot needs odometry in its contract'
+                )
+            parts.append(policy.normaliser.normalise(velocities))
+        joined = np.concatenate(parts, axis=1).astype(np.float32)
+        return torch.from_numpy(joined)[:, None].to(policy.device)
+
+
+class Policy:
+    """(frame, instruction, history) -> action chunk; built by `Policy.load` or from parts."""
+
+    def __init__(
+        self, backbone: Backbone, head: Head, variant: Variant, normaliser: ActionNormaliser,
+        contract: Contract, name: str = 'policy', sha256: str = '',
+    ):
+        self.backbone = backbone
+        self.head = head.to(backbone.device).eval()
+        self.variant = variant
+        self.normaliser = normaliser
+        self.contract = contract
+        self.name = name
+        self.sha256 = sha256
+        camera = contract.camera
+        self.reader = ContextReader(backbone, variant.context, camera.height, camera.width)
+        expected = (head.stage.tokens, head.stage.width)
+        if self.reader.shape != expected:
+            raise PolicyError(
+                f"policy '{name}': its backbone gives contexts of shape {self.reader.shape} for "
+                f'images of {camera.width} x {camera.height}, its head expects {expected}; the '
+                'head was trained with another backbone, context or image size'
+            )
+        rest = np.zeros((1, normaliser.action_dim), np.float32)
+        self.resting_action = normaliser.normalise(rest)[0]
+        self._single = self.batch(1)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike, contract: Contract | None = None,
+        device: str | torch.device = 'auto', threads: int | None = None,
+    ) -> Policy:
+        """Load a checkpoint by folder or name, every hash verified.
+
+        contract: of the robot it shall drive; a policy made for another is refused. device:
+        auto takes a GPU where there is one. threads: of torch on the CPU.
+        """
+        checkpoint = Checkpoint.open(resolve_model(path), contract)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        backbone = Backbone.load(checkpoint.backbone_folder(), device=pick_device(device))
+        head = load_head(checkpoint)
+        return cls(
+            backbone, head, checkpoint.variant, checkpoint.normaliser,
+            contract or checkpoint.contract, checkpoint.name, checkpoint.sha256,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.backbone.device
+
+    def batch(self, rows: int) -> BatchPolicy:
+        """A batch of `rows` robots driven by this policy; its own state, the same weights."""
+        return BatchPolicy(self, rows)
+
+    def reset(self, instruction: str) -> None:
+        """Begin an episode: a sentence, and no history. Raises InstructionError."""
+        self._single.reset(instruction)
+
+    def step(self, frame: Frame, velocity: np.ndarray | None = None) -> ActionChunk:
+        """Decide on a frame; `velocity` (A,) in SI units where the head asks for it.
+
+        Raises PolicyError before `reset`, for an image of another size, and where the result is
+        not finite.
+        """
+        velocities = None if velocity is None else np.asarray(velocity, np.float32)[None]
+        return self._single.step([frame], velocities)[0]
+
+    def context(self, frame: Frame) -> np.ndarray:
+        """The context (n, D), float32, that enters the head for a frame; leaves history alone."""
+        return self._single.context([frame])[0]
+
+    def warm_up(self, steps: int = 3) -> float:
+        """Run on blank frames apart from the episode; returns the last step's duration in s."""
+        camera = self.contract.camera
+        frame = Frame(np.zeros((camera.height, camera.width, 3), np.uint8), 0)
+        batch = self.batch(1)
+        batch.reset('go')
+        velocities = np.zeros((1, self.normaliser.action_dim), np.float32)
+        elapsed = 0.0
+        for _ in range(steps):
+            start = time.perf_counter()
+            batch.step([frame], velocities)
+            elapsed = time.perf_counter() - start
+        return elapsed
+
+    def check_frame(self, frame: Frame) -> None:
+        """Raise PolicyError for an image that is not what the contract's camera gives."""
+        camera, image = self.contract.camera, frame.image
+        expected = (camera.height, camera.width, 3)
+        if image.dtype != np.uint8 or image.shape != expected:
+            raise PolicyError(
+                f'frame: found {image.dtype} {image.shape}, expected uint8 {expected} (height, '
+                'width, RGB) as in camera.height and camera.width of the contract'
+            )
+
+
+def load_head(checkpoint: Checkpoint) -> Head:
+    """Build a checkpoint's head and fill in its weights."""
+    head = build_head(
+        checkpoint.variant.head, *checkpoint.context_shape, checkpoint.normaliser.action_dim
+    )
+    try:
+        head.load_state_dict(checkpoint.head_state())
+    except RuntimeError as error:
+        raise CheckpointError(
+            f'{checkpoint.path / HEAD}: its weights are not those of the head in policy.json: '
+            f'{" ".join(str(error).split())[:300]}'
+        ) from None
+    return head
+
+
+def pick_device(name: str | torch.device) -> torch.device:
+    """Resolve auto to the GPU where there is one; raises PolicyError for one that is not there."""
+    if name == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise PolicyError(f"device '{name}' is not known; expected auto, cpu or cuda") from None
+    if device.type == 'cuda' and not torch.cuda.is_available():
+        raise PolicyError(f"device '{name}': torch sees no GPU here; use auto or cpu")
+    return device

@@ -1,0 +1,114 @@
+"""A variant: which parameters train, how the context becomes an action, and the head."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import yaml
+
+from vla_nav.policy.context import ContextSettings
+from vla_nav.policy.errors import SettingsError
+from vla_nav.policy.heads import HeadSettings
+from vla_nav.policy.registry import unknown
+from vla_nav.policy.settings import from_dict
+from vla_nav.share import share_root
+
+TUNES = ('head',)
+"""What trains: the head alone, over a frozen backbone."""
+DECODES = ('head',)
+"""How actions come about: a head on the context."""
+LOSSES = ('huber', 'l1')
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One combination of choices; a preset in config/variants/ names it."""
+
+    name: str = 'frozen_head'
+    follows: str = ''
+    """The published system whose mechanisms it has, and where it is described."""
+    tune: str = 'head'
+    decode: str = 'head'
+    loss: str = 'huber'
+    """On normalised actions."""
+    context: ContextSettings = field(default_factory=ContextSettings)
+    head: HeadSettings = field(default_factory=HeadSettings)
+
+    def __post_init__(self) -> None:
+        for noun, known in (('tune', TUNES), ('decode', DECODES), ('loss', LOSSES)):
+            if getattr(self, noun) not in known:
+                raise unknown(noun, getattr(self, noun), known)
+
+    @property
+    def chunk(self) -> int:
+        """Actions per frame (K)."""
+        return self.head.chunk
+
+    @classmethod
+    def from_dict(cls, data: object) -> Variant:
+        """Build a variant from plain data; unknown keys are refused with the nearest name."""
+        if isinstance(data, dict):
+            data = dict(data)
+            for name, kind in (('context', ContextSettings), ('head', HeadSettings)):
+                if name in data:
+                    data[name] = kind.from_dict(data[name])
+        return from_dict(cls, data, 'variant')
+
+    def to_dict(self) -> dict:
+        """Plain data for JSON or YAML."""
+        return asdict(self)
+
+    def with_settings(self, settings: dict[str, object]) -> Variant:
+        """Return a copy with single settings changed, by dotted name such as `head.window`."""
+        data = self.to_dict()
+        for dotted, value in settings.items():
+            *path, last = dotted.split('.')
+            room = data
+            for part in path:
+                room = room.get(part)
+                if not isinstance(room, dict):
+                    raise unknown('group of settings', part, _groups(data))
+            if last not in room or (not path and isinstance(room[last], dict)):
+                raise unknown('setting', dotted, _dotted(data))
+            room[last] = value
+        return Variant.from_dict(data)
+
+
+def _groups(data: dict) -> list[str]:
+    return [k for k, v in data.items() if isinstance(v, dict)]
+
+
+def _dotted(data: dict) -> list[str]:
+    names = []
+    for key, value in data.items():
+        names += [f'{key}.{k}' for k in value] if isinstance(value, dict) else [key]
+    return names
+
+
+def variant_names() -> list[str]:
+    """Names of the presets that come with the package."""
+    return sorted(p.stem for p in (share_root() / 'config' / 'variants').glob('*.yaml'))
+
+
+def load_variant(name_or_path: str | os.PathLike) -> Variant:
+    """Read a preset by name, or a YAML file by path; raises SettingsError naming the file."""
+    text = os.fspath(name_or_path)
+    if text.endswith(('.yaml', '.yml')):
+        path = Path(text)
+    else:
+        if text not in variant_names():
+            raise unknown('variant', text, variant_names())
+        path = share_root() / 'config' / 'variants' / f'{text}.yaml'
+    try:
+        data = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise SettingsError(f'variant file {path}: cannot be read: {error.strerror}') from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f'variant file {path}: not valid YAML: {error}') from None
+    try:
+        variant = Variant.from_dict(data)
+    except SettingsError as error:
+        raise SettingsError(f'{path}: {error}') from None
+    return variant if 'name' in data else replace(variant, name=path.stem)
