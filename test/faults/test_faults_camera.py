@@ -1,0 +1,134 @@
+"""Whatever the camera does: zero in time, the reason on /diagnostics, and on with resume."""
+
+import time
+
+import pytest
+from harness import Image
+
+STALE_NS = 500_000_000
+SECOND_NS = 1_000_000_000
+
+
+def assert_stopped_in_time(world):
+    """No command but zero on an image older than the stale timeout."""
+    assert world.last_moving_ns() - world.image_stamp_ns <= STALE_NS
+
+
+def assert_drives_again(world):
+    """After the cause is gone, resume is enough, and nothing less."""
+    world.make_image = world.good_image
+    time.sleep(0.3)
+    assert not world.moving
+    assert world.call('resume').success
+    world.wait_state('DRIVING')
+    world.wait(lambda: world.moving, 'a velocity')
+
+
+def fault(world, make_image, reason):
+    world.make_image = make_image
+    world.assert_stands('FAULT', reason)
+    assert_stopped_in_time(world)
+    assert world.level == b'\x02'
+    assert_drives_again(world)
+
+
+def test_it_stops(world):
+    fault(world, None, 'camera stale: no new image on')
+
+
+def truncated(world):
+    message = world.good_image()
+    message.data = message.data[:1000]
+    return message
+
+
+def empty(world):
+    message = Image(encoding='rgb8')
+    message.header.stamp = world.good_image().header.stamp
+    return message
+
+
+def huge(world):
+    message = world.good_image()
+    message.width = message.height = message.step = 2**31
+    return message
+
+
+@pytest.mark.parametrize(('make', 'reason'), [
+    (lambda world: world.good_image(encoding='rgb7'), "encoding 'rgb7' is not known"),
+    (truncated, 'has step 192 and 1000 bytes; expected at least'),
+    (empty, 'image is 0x0 pixels'),
+    (huge, 'at most 64000000 are accepted'),
+    (lambda world: world.good_image(stamp_ns=0), 'its stamp is zero'),
+    (lambda world: world.good_image(stamp_ns=world.now_ns() + 5 * SECOND_NS), 's in the future'),
+    (lambda world: world.good_image(stamp_ns=world.now_ns() - 60 * SECOND_NS),
+     'its stamp went back'),
+], ids=['encoding', 'truncated', 'empty', 'huge', 'zero stamp', 'future', 'backwards'])
+def test_useless_images(world, make, reason):
+    fault(world, lambda: make(world), reason)
+
+
+def test_it_hangs_with_the_same_stamp(world):
+    message = world.good_image()
+    fault(world, lambda: message, 'its stamp is the one before; the camera hangs')
+
+
+def test_it_hangs_with_new_stamps(world):
+    pixels = world.good_image()
+
+    def same_pixels():
+        pixels.header.stamp = world.good_image().header.stamp
+        return pixels
+
+    world.make_image = same_pixels
+    world.assert_stands('FAULT', 'camera frozen: images on')
+    assert_drives_again(world)
+
+
+def test_its_rate_drops_to_1_hz(world):
+    world.camera_hz = 1.0
+    world.assert_stands('FAULT', 'camera stale')
+    world.camera_hz = 20.0
+    assert_drives_again(world)
+
+
+def test_its_images_come_late(world):
+    def late():
+        return world.good_image(stamp_ns=world.now_ns() - 2 * SECOND_NS)
+
+    world.make_image = None
+    world.wait_state('FAULT')
+    time.sleep(1.2)
+    world.make_image = late
+    assert world.call('resume').success
+    world.assert_stands('WAITING', 's old by its stamp')
+    world.make_image = world.good_image
+    world.wait_state('DRIVING')
+
+
+def test_one_bad_image_among_good_ones_does_no_harm(world):
+    faults = world.process.output.count('FAULT')
+    bad = truncated(world)
+    for _ in range(5):
+        bad.header.stamp = world.good_image().header.stamp
+        world.camera.publish(bad)
+        time.sleep(0.2)
+    assert world.state['state'] == 'DRIVING'
+    assert world.process.output.count('FAULT') == faults
+
+
+def test_resume_before_the_camera_is_back_waits_at_zero(world):
+    world.make_image = None
+    world.wait_state('FAULT')
+    assert world.call('resume').success
+    world.assert_stands('WAITING', 'camera stale')
+    world.make_image = world.good_image
+    world.wait_state('DRIVING')
+
+
+def test_a_new_sentence_drives_on_as_resume_does(world):
+    world.make_image = None
+    world.wait_state('FAULT')
+    world.make_image = world.good_image
+    world.say('go to the other side of the room')
+    world.wait_state('DRIVING')
