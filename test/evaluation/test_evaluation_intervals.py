@@ -1,6 +1,7 @@
 """Wilson intervals against published values."""
 
 import pytest
+
 from vla_nav.evaluation.intervals import wilson
 
 

@@ -1,6 +1,7 @@
 """A tiny nano VLM, random but real, and the robot it fits."""
 
 import pytest
+
 from vla_nav.contract import Camera, Contract
 
 

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+
 from vla_nav.evaluation.rollout import RolloutSettings, count_trials, rollout, summarise
 from vla_nav.policy import Policy, load_variant
 from vla_nav.training.demonstrations import Disturbance, Episode, load_episodes

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from vla_nav.sim import UNSEEN_PAIRS
 from vla_nav.training import nano
 from vla_nav.training.grounding import (

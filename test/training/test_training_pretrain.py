@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from vla_nav.contract import Camera
 from vla_nav.training import nano
 from vla_nav.training.language import LanguageSettings

@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   vla_nav rollout --model models/nano --scenes 200 --swap          obedience to changed sentences
   vla_nav rollout --model models/nano --scenes 200 --swap --blind  the language-blind control
   vla_nav rollout --model models/nano --scenes 200 --split paraphrases
+  vla_nav rollout --model models/nano --scenes 200 --record        put them in the model card
 """
 
 
@@ -36,6 +37,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                         'object of the scene, whatever the task is')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures, and every '
                         'attempt, to FILE')
+    parser.add_argument('--record', action='store_true',
+                        help="write the figures into the checkpoint's model card")
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
                         help='processes (one per core)')
     parser.set_defaults(func=run)
@@ -67,7 +70,25 @@ def run(args: argparse.Namespace) -> int:
         args.json.write_text(json.dumps({**summary, 'attempts': [asdict(a) for a in attempts]},
                                         indent=1))
         print(f'written to {args.json}', file=sys.stderr)
+    if args.record:
+        from vla_nav.policy.measured import record_measured
+        record_measured(model, measured(summary))
     return 0
+
+
+def measured(summary: dict) -> dict[str, str]:
+    """The figures as a model card shows them."""
+    where = f'{summary["level"]}, {summary["split"]}'
+    if summary['blind']:
+        where += ', language-blind control'
+    scenes = f'{summary["scenes"]} scenes, seed {summary["seed"]}'
+    figures = {f'success ({where})': f'{_share(summary, "success")}, {scenes}, '
+               f'{summary["collisions"]} collisions, {summary["timeouts"]} time-outs, '
+               f'{summary["wrong_object"]} at a wrong object'}
+    if 'obedience' in summary:
+        figures[f'obedience ({where})'] = (f'{_share(summary, "obedience")}, '
+                                           f'{summary["swapped"]} swapped sentences')
+    return figures
 
 
 def print_summary(summary: dict) -> None:

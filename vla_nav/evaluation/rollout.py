@@ -19,7 +19,7 @@ from vla_nav.sim.visibility import objects_in_view
 
 WIDTH = 12
 """Scenes side by side in one process."""
-FIRST_SEED = 10_000_000_000
+FIRST_SEED = 1_000_000_000
 """Scene seeds are FIRST_SEED + 1,000,000 * seed + n: training uses none of them."""
 
 

@@ -30,8 +30,10 @@ DISTANCE_EDGES_M = np.geomspace(0.35, 7.0, 9)[1:-1]
 DISTANCES = len(DISTANCE_EDGES_M) + 1
 LOCATION_TOKENS = tuple(f'<loc_{b}_{d}>' for b in range(BEARINGS) for d in range(DISTANCES))
 
-FILLERS = ('please', 'now', 'robot', 'hey robot', 'ok', 'could you', 'you should', 'i want you to',
-           'quickly', 'slowly', 'carefully', 'for me', 'over there', 'right away', 'then', 'thanks',
+FILLERS = ('please', 'now', 'robot', 'hey robot', 'ok', 'could you', 'you should',
+           'i want you to',
+           'quickly', 'slowly', 'carefully', 'for me', 'over there', 'right away', 'then',
+           'thanks',
            'if you can', 'would you kindly', 'as soon as possible', 'we need you to')
 LETTERS = 'aeiouaeioubcdfghjklmnpqrstvwxyz'
 

@@ -9,7 +9,6 @@ import subprocess
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-
 from vla_nav import __version__
 from vla_nav.contract import Contract
 from vla_nav.errors import VlaNavError
@@ -19,7 +18,7 @@ from vla_nav.training.frozen_head import HeadTraining, fit_normaliser, train_hea
 from vla_nav.training.progress import Progress
 
 FIRST_SEED = 1_000_000
-"""Demonstration scenes are drawn from here on; rollouts use seeds from 10,000,000,000."""
+"""Demonstration scenes are drawn from here on; rollouts use seeds from 1,000,000,000."""
 
 
 class TrainError(VlaNavError):
