@@ -1,6 +1,7 @@
 """Measured figures are added to a checkpoint without touching its weights."""
 
 import pytest
+
 from vla_nav.policy import CheckpointError, validate
 from vla_nav.policy.measured import record_measured
 

@@ -185,7 +185,7 @@ def save_checkpoint(
 ) -> Checkpoint:
     """Write a checkpoint folder: under a temporary name, then renamed.
 
-    The backbone's folder is embedded (by hard link where possible), unless it is referenced:
+    The backbone's folder is copied into it, unless it is referenced:
     `repo` and `revision` for a hub id, `beside` for the name of a checkpoint in the same folder
     whose backbone is the same, byte for byte. An older checkpoint of that name is replaced, and
     stays as it was if anything fails.

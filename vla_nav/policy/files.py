@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -133,11 +132,8 @@ def write_json(path: Path, data: object) -> None:
 
 
 def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:
-    """Copy files of a folder; by hard link where the file system allows (no second copy)."""
+    """Copy files of a folder, making the folders they need."""
     for name in names:
         copy = target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link((source / name).resolve(), copy)
-        except OSError:
-            shutil.copyfile(source / name, copy)
+        shutil.copyfile(source / name, copy)

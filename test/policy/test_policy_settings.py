@@ -1,0 +1,102 @@
+"""Settings, registries and instructions: what is refused, and how it is said."""
+
+import pytest
+
+from vla_nav.policy import (
+    ContextSettings,
+    HeadSettings,
+    InstructionError,
+    SettingsError,
+    Variant,
+    clean_instruction,
+    load_variant,
+    variant_names,
+)
+from vla_nav.policy.registry import Registry
+
+
+def test_registry_refuses_a_duplicate():
+    registry = Registry('thing')
+    registry.register('a')(1)
+    with pytest.raises(SettingsError, match="thing 'a' is registered twice"):
+        registry.register('a')(2)
+
+
+def test_registry_suggests_the_nearest_name():
+    with pytest.raises(SettingsError, match="unknown head 'lstn'; did you mean 'lstm'"):
+        HeadSettings(kind='lstn')
+
+
+def test_unknown_setting_suggests_the_nearest_name():
+    with pytest.raises(SettingsError, match="setting of head 'windw'; did you mean 'window'"):
+        HeadSettings.from_dict({'windw': 12})
+
+
+@pytest.mark.parametrize('settings, message', [
+    ({'chunk': 0}, 'head.chunk is 0'),
+    ({'width': 0}, 'head.width is 0'),
+    ({'dropout': 1.0}, 'head.dropout is 1.0'),
+    ({'output': 'relu'}, 'linear or tanh'),
+    ({'inputs': ('speed',)}, 'previous_action or velocity'),
+])
+def test_head_settings_out_of_range(settings, message):
+    with pytest.raises(SettingsError, match=message):
+        HeadSettings(**settings)
+
+
+def test_a_prompt_must_contain_the_instruction():
+    with pytest.raises(SettingsError, match='must depend on the instruction'):
+        ContextSettings(prompt='{image}what do you see?')
+
+
+def test_settings_survive_plain_data():
+    variant = Variant(head=HeadSettings(kind='mlp', inputs=('velocity',)))
+    assert Variant.from_dict(variant.to_dict()) == variant
+
+
+def test_single_settings_by_dotted_name():
+    assert Variant().with_settings({'head.window': 12}).head.window == 12
+    with pytest.raises(SettingsError, match="did you mean 'head.window'"):
+        Variant().with_settings({'head.windo': 12})
+    with pytest.raises(SettingsError, match="did you mean 'head'"):
+        Variant().with_settings({'haed.window': 12})
+
+
+@pytest.mark.parametrize('name', variant_names())
+def test_presets_load(name):
+    assert load_variant(name).name == name
+
+
+def test_unknown_variant_suggests_the_nearest():
+    with pytest.raises(SettingsError, match="variant 'fozen_head'; did you mean 'frozen_head'"):
+        load_variant('fozen_head')
+
+
+def test_variant_file_is_named_in_its_errors(tmp_path):
+    path = tmp_path / 'mine.yaml'
+    path.write_text('head: {kind: lstn}')
+    with pytest.raises(SettingsError, match=r'mine\.yaml: unknown head'):
+        load_variant(path)
+    path.write_text('head: [')
+    with pytest.raises(SettingsError, match=r'mine\.yaml: not valid YAML'):
+        load_variant(path)
+
+
+def test_instruction_loses_control_characters():
+    assert clean_instruction(' go\tto\x00 the\x1b red\n cone\u200b ') == 'go to the red cone'
+
+
+@pytest.mark.parametrize('text', ['', '   ', '\x00\x01', '\u200b'])
+def test_an_empty_instruction_is_refused(text):
+    with pytest.raises(InstructionError, match='it is empty'):
+        clean_instruction(text)
+
+
+def test_a_long_instruction_is_refused():
+    with pytest.raises(InstructionError, match='found 100000 characters, expected at most 2000'):
+        clean_instruction('a' * 100_000)
+
+
+def test_an_instruction_must_be_text():
+    with pytest.raises(InstructionError, match='found bytes'):
+        clean_instruction(b'go')
