@@ -62,6 +62,7 @@ setup: $(STAMP)  ## virtual environment and system libraries (the others begin w
 $(STAMP): setup.py package.xml requirements.txt constraints.txt
 	@$(MAKE) --no-print-directory system
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25'  # older ones get lost resolving
 	@command -v nvidia-smi >/dev/null || echo 'No NVIDIA GPU here: should pip now fetch CUDA \
 	packages of several GB, stop it and see TORCH in the Makefile.'
 	$(BIN)/python -m pip install -c constraints.txt $(TORCH)
