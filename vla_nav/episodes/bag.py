@@ -100,6 +100,7 @@ class BagWriter:
         self._bag = _Bag(self.partial, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
         if compress:
             self._bag.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        self._lock = -1
         try:
             self._bag.open()
             self._lock = os.open(self.partial, os.O_RDONLY)
@@ -108,8 +109,7 @@ class BagWriter:
             with (self.partial / RESERVE).open('wb') as reserve:
                 os.posix_fallocate(reserve.fileno(), 0, RESERVE_BYTES)
         except OSError as error:
-            self._bag.abort()
-            shutil.rmtree(self.partial, ignore_errors=True)
+            self.discard()
             raise EpisodeError(f'cannot write an episode in {self.root}: {error.strerror}; give '
                                'a folder on a disk that is writable and has space') from None
 
@@ -187,7 +187,8 @@ class BagWriter:
         with suppress(OSError):
             self._bag.abort()
         shutil.rmtree(self.partial, ignore_errors=True)
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
 
     def __enter__(self) -> BagWriter:
         return self

@@ -101,7 +101,7 @@ class VideoReader:
         except (av.FFmpegError, IndexError, OSError) as error:
             raise EpisodeError(f'{path} is not a readable video ({error}); build the dataset '
                                'again') from None
-        self._stream.thread_type = 'NONE'
+        self._stream.codec_context.thread_count = 1
         self._rate = frame_rate(rate_hz)
         self._upcoming = None
         self._next = -10**9

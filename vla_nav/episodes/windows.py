@@ -20,6 +20,7 @@ from vla_nav.episodes.video import VideoReader
 
 OPEN_VIDEOS = 4
 CACHED_GROUPS = 2
+_INHERITED: list[dict] = []
 
 
 @dataclass(frozen=True)
@@ -207,8 +208,10 @@ class EpisodeDataset:
         self.task_index: np.ndarray = joined['task_index']
 
     def _cache(self, name: str) -> OrderedDict:
-        # A forked worker inherits this object; it must not share file positions with others.
+        # A forked worker inherits open files. It must neither use them, as their position is
+        # shared, nor close them, as the decoder would wait for threads that were not forked.
         if getattr(self._local, 'process', None) != os.getpid():
+            _INHERITED.append(dict(self._local.__dict__))
             self._local.__dict__.clear()
             self._local.process = os.getpid()
         return self._local.__dict__.setdefault(name, OrderedDict())
