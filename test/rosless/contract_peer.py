@@ -73,7 +73,12 @@ class Guest(Node):
 def main():
     rclpy.init()
     node = {'server': Server, 'guest': Guest}[sys.argv[1]]()
-    print('ready', flush=True)
+
+    def report():
+        node.destroy_timer(timer)
+        print('ready', flush=True)
+
+    timer = node.create_timer(0.0, report)
     try:
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException) as error:

@@ -169,7 +169,7 @@ def test_a_bad_name_is_refused(node, name):
 
 def test_names_are_remapped(make_node):
     node = make_node(namespace='/ns', cli_args=[
-        '-r', 'camera:=front/image', '-r', '/ns/out:=/elsewhere'])
+        '--ros-args', '-r', 'camera:=front/image', '-r', '/ns/out:=/elsewhere'])
     assert node.create_publisher(String, 'camera', 1).topic_name == '/ns/front/image'
     assert node.create_publisher(String, 'out', 1).topic_name == '/elsewhere'
     assert node.resolve_topic_name('camera', only_expand=True) == '/ns/camera'

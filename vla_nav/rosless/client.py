@@ -28,9 +28,7 @@ class Client(Endpoints):
         self._sequence = 0
         self._pending: dict[int, Future] = {}
         owner = f'clientid={new_id()};'
-        self._reader = self._open_reader(
-            f'rr{srv_name}Reply', srv_type.Response.__ros_name__, owner
-        )
+        self._open_reader(f'rr{srv_name}Reply', srv_type.Response.__ros_name__, owner)
         self._writer = self._open_writer(
             f'rq{srv_name}Request', srv_type.Request.__ros_name__, owner
         )
@@ -107,10 +105,7 @@ class Client(Endpoints):
                 return False
         return False
 
-    def _execute(self, executor) -> object:
-        sample = self._take(self._reader)
-        if sample is None:
-            return None
+    def _execute(self, sample, executor) -> object:
         response, header = unpack(sample.payload, self.srv_type.Response.__ros_name__)
         if header[:8] == self._guid:
             future = self._pending.pop(struct.unpack('<q', header[8:])[0], None)

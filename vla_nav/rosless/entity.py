@@ -11,9 +11,9 @@ from .typestore import type_hash
 class Entity:
     """Something of a node that an executor runs callbacks for.
 
-    The executor asks `_is_ready`, claims the work with `_claim` (so that no other thread takes
-    it too), then calls `_execute` in the thread that shall run the callback. `_execute` may
-    return a coroutine, which the executor then drives.
+    The executor asks `_is_ready`, takes the work with `_take` (None if there is none after all),
+    then calls `_execute` with it in the thread that shall run the callback. `_execute` may return
+    a coroutine, which the executor then drives.
     """
 
     def __init__(self, node, callback, callback_group) -> None:
@@ -31,10 +31,10 @@ class Entity:
     def _is_ready(self) -> bool:
         raise NotImplementedError
 
-    def _claim(self) -> None:
+    def _take(self) -> object:
         raise NotImplementedError
 
-    def _execute(self, executor) -> object:
+    def _execute(self, work, executor) -> object:
         raise NotImplementedError
 
     def _wake(self) -> None:
@@ -62,8 +62,8 @@ class Endpoints(Entity):
         super().__init__(node, callback, callback_group)
         self.qos_profile = qos_profile
         self._participant = node.context.participant
-        self._readers: list = []
-        self._writers: list = []
+        self._readers: dict[bytes, object] = {}
+        self._writers: dict[bytes, object] = {}
         self._has_data = False
 
     def _open_writer(self, dds_topic: str, ros_type: str, extra: str = ''):
@@ -71,8 +71,9 @@ class Endpoints(Entity):
             dds_topic, dds_type_name(ros_type), self.qos_profile,
             wire.user_data(type_hash(ros_type), extra),
         )
-        self._writers.append(writer)
-        self._node._announced.writers.append(writer.get_guid().bytes)
+        guid = writer.get_guid().bytes
+        self._writers[guid] = writer
+        self._node._announced.writers.append(guid)
         return writer
 
     def _open_reader(self, dds_topic: str, ros_type: str, extra: str = ''):
@@ -80,8 +81,9 @@ class Endpoints(Entity):
             dds_topic, dds_type_name(ros_type), self.qos_profile,
             wire.user_data(type_hash(ros_type), extra), self._on_data,
         )
-        self._readers.append(reader)
-        self._node._announced.readers.append(reader.get_guid().bytes)
+        guid = reader.get_guid().bytes
+        self._readers[guid] = self._reader = reader
+        self._node._announced.readers.append(guid)
         return reader
 
     def _on_data(self) -> None:
@@ -91,16 +93,13 @@ class Endpoints(Entity):
     def _is_ready(self) -> bool:
         return self._has_data and not self._destroyed
 
-    def _claim(self) -> None:
+    def _take(self) -> object:
         self._has_data = False
-
-    def _take(self, reader):
-        """The oldest sample, or None; keeps the entity ready while there may be more."""
         if self._destroyed:
             return None
-        sample = wire.take(reader)
-        if sample is not None:
-            self._on_data()
+        sample = wire.take(self._reader)
+        # There may be more.
+        self._has_data = self._has_data or sample is not None
         return sample
 
     def destroy(self) -> None:
@@ -108,9 +107,9 @@ class Endpoints(Entity):
             return
         super().destroy()
         announced = self._node._announced
-        for endpoint in self._readers:
-            announced.readers.remove(endpoint.get_guid().bytes)
-        for endpoint in self._writers:
-            announced.writers.remove(endpoint.get_guid().bytes)
-        self._participant.destroy(*self._readers, *self._writers)
+        for guid in self._readers:
+            announced.readers.remove(guid)
+        for guid in self._writers:
+            announced.writers.remove(guid)
+        self._participant.destroy(*self._readers.values(), *self._writers.values())
         self._participant.announce()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import threading
 import time
@@ -47,6 +48,8 @@ class Executor:
         self._tasks: deque[Task] = deque()
         self._batch: deque = deque()
         self._active = 0
+        self._most_active: float = math.inf
+        self._local = threading.local()
         self._context._wakers.add(self)
 
     @property
@@ -94,8 +97,10 @@ class Executor:
         self._is_shutdown = True
         self.wake()
         timeout = None if timeout_sec is None or timeout_sec < 0 else timeout_sec
+        # A callback that calls this does not wait for itself.
+        mine = int(getattr(self._local, 'inside', False))
         with self._condition:
-            done = self._condition.wait_for(lambda: self._active == 0, timeout)
+            done = self._condition.wait_for(lambda: self._active <= mine, timeout)
         if done:
             self._nodes = []
         return done
@@ -174,16 +179,27 @@ class Executor:
             task = self._tasks.popleft()
             if not task.done():
                 return lambda: self._run_task(task)
+        if self._active >= self._most_active:
+            return None  # what is not taken yet may still be replaced by something newer
         for _ in range(2):
             while self._batch:
-                entity, _node = self._batch.popleft()
-                if entity._is_ready() and entity.callback_group.beginning_execution(entity):
-                    entity._claim()
-                    with self._condition:
-                        self._active += 1
-                    return lambda: self._run_entity(entity)
+                work = self._begin(self._batch.popleft()[0])
+                if work is not None:
+                    return work
             self._fill_batch()
         return None
+
+    def _begin(self, entity) -> Callable[[], None] | None:
+        group = entity.callback_group
+        if not entity._is_ready() or not group.beginning_execution(entity):
+            return None
+        taken = entity._take()
+        if taken is None:
+            group.ending_execution(entity)
+            return None
+        with self._condition:
+            self._active += 1
+        return lambda: self._run_entity(entity, taken)
 
     def _fill_batch(self) -> None:
         for node in self.get_nodes():
@@ -196,13 +212,15 @@ class Executor:
         if task.done() and task.exception() is not None:
             raise task.exception()
 
-    def _run_entity(self, entity) -> None:
+    def _run_entity(self, entity, taken: object) -> None:
         coroutine = None
+        self._local.inside = True
         try:
-            result = entity._execute(self)
+            result = entity._execute(taken, self)
             if inspect.iscoroutine(result):
                 coroutine = result
         finally:
+            self._local.inside = False
             if coroutine is None:
                 self._end(entity)
         if coroutine is not None:
@@ -248,6 +266,7 @@ class MultiThreadedExecutor(Executor):
                 'MultiThreadedExecutor is used with a single thread.\n'
                 'Use the SingleThreadedExecutor instead.', stacklevel=2,
             )
+        self._most_active = num_threads
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix='rosless-callback')
         self._failed: deque[PoolFuture] = deque()
 

@@ -21,8 +21,9 @@ class GuardCondition(Entity):
     def _is_ready(self) -> bool:
         return self._triggered and not self._destroyed
 
-    def _claim(self) -> None:
+    def _take(self) -> object:
         self._triggered = False
+        return True
 
-    def _execute(self, executor) -> object:
+    def _execute(self, work, executor) -> object:
         return self.callback()

@@ -46,19 +46,14 @@ class Service(Endpoints):
         self._writer = self._open_writer(
             f'rr{srv_name}Reply', srv_type.Response.__ros_name__, owner
         )
-        self._reader = self._open_reader(
-            f'rq{srv_name}Request', srv_type.Request.__ros_name__, owner
-        )
+        self._open_reader(f'rq{srv_name}Request', srv_type.Request.__ros_name__, owner)
         self._participant.announce()
 
     @property
     def service_name(self) -> str:
         return self.srv_name
 
-    def _execute(self, executor) -> object:
-        sample = self._take(self._reader)
-        if sample is None:
-            return None
+    def _execute(self, sample, executor) -> object:
         request, header = unpack(sample.payload, self.srv_type.Request.__ros_name__)
         client = (header, sample.sample_info.publication_handle)
         response = self.callback(request, self.srv_type.Response())

@@ -28,17 +28,14 @@ class Subscription(Endpoints):
         self.msg_type = msg_type
         self.topic = topic
         self.raw = raw
-        self._reader = self._open_reader(names.dds_topic(topic), msg_type.__ros_name__)
+        self._open_reader(names.dds_topic(topic), msg_type.__ros_name__)
         self._participant.announce()
 
     @property
     def topic_name(self) -> str:
         return self.topic
 
-    def _execute(self, executor) -> object:
-        sample = self._take(self._reader)
-        if sample is None:
-            return None
+    def _execute(self, sample, executor) -> object:
         try:
             message = (
                 sample.payload

@@ -55,7 +55,7 @@ class Timer(Entity):
             and self._clock._timer_now_ns() >= self._next_ns
         )
 
-    def _claim(self) -> None:
+    def _take(self) -> object:
         now_ns = self._clock._timer_now_ns()
         self._last_ns = now_ns
         self._next_ns += self._period_ns
@@ -64,8 +64,9 @@ class Timer(Entity):
             self._next_ns += -(-(now_ns - self._next_ns) // self._period_ns) * self._period_ns
         elif not self._period_ns:
             self._next_ns = now_ns
+        return True
 
-    def _execute(self, executor) -> object:
+    def _execute(self, work, executor) -> object:
         return None if self._canceled or self._destroyed else self.callback()
 
     def _sleepable_ns(self) -> int | None:
