@@ -1,6 +1,11 @@
-"""Contract tests: they import rclpy, whichever is there, and talk to a second process of it."""
+"""Contract tests: they import rclpy, whichever is there, and talk to a second process of it.
+
+`CONTRACT_PEER` may name another interpreter for that process, so that rosless meets a real ROS 2:
+`CONTRACT_PEER='bash -c "source /opt/ros/jazzy/setup.bash; exec python3 \\"$@\\"" --' pytest ...`
+"""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,6 +30,7 @@ from rclpy.node import Node  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 PEER = Path(__file__).with_name('contract_peer.py')
+INTERPRETER = shlex.split(os.environ.get('CONTRACT_PEER', '')) or [sys.executable]
 PATIENCE_S = 20.0
 
 
@@ -113,7 +119,7 @@ class Peer:
         environment = dict(os.environ, PYTHONPATH=os.pathsep.join(
             [str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])]))
         self.process = subprocess.Popen(
-            [sys.executable, str(PEER), role, *args], env=environment, text=True,
+            [*INTERPRETER, str(PEER), role, *args], env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def wait_until_ready(self):
