@@ -34,6 +34,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 from vla_nav.nodes import messages, qos  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
+FAULTS = ROOT / 'test' / 'faults'
 PATIENCE_S = 30.0
 """How long anything may take on a loaded machine; never part of what is asserted."""
 CAMERA_HZ = 20.0
@@ -48,12 +49,12 @@ def environment(**more) -> dict:
 class NodeProcess:
     """A node in a process of its own, its output in a file."""
 
-    def __init__(self, log: Path, node: str, *words: str, **more) -> None:
+    def __init__(self, log: Path, program: list[str], *words: str, **more) -> None:
         self.log = log
         with open(log, 'wb') as file:
             self.process = subprocess.Popen(
-                [sys.executable, '-m', f'vla_nav.nodes.{node}', '--ros-args', *words],
-                stdout=file, stderr=subprocess.STDOUT, env=environment(**more))
+                [sys.executable, *program, '--ros-args', *words], stdout=file,
+                stderr=subprocess.STDOUT, env=environment(**more))
 
     @property
     def output(self) -> str:
@@ -241,11 +242,13 @@ def start_drive(models, tmp_path_factory):
     """Start drive nodes; each in a namespace of its own, so that they do not meet."""
     worlds = []
 
-    def start(*words: str, model='forward', robot=models / 'tiny.yaml', namespace=None, **more):
+    def start(*words: str, model='forward', robot=models / 'tiny.yaml', namespace=None,
+              script=None, **more):
+        program = [str(FAULTS / f'{script}.py')] if script else ['-m', 'vla_nav.nodes.drive']
         name = f'world{len(worlds)}_{os.getpid()}'
         namespace = namespace or f'/{name}'
         process = NodeProcess(
-            tmp_path_factory.mktemp('drive') / 'log', 'drive', '-r', f'__ns:={namespace}',
+            tmp_path_factory.mktemp('drive') / 'log', program, '-r', f'__ns:={namespace}',
             '-p', f'robot:={robot}', '-p', f'model:={model}',
             '-p', 'command_type:=TwistStamped', '-p', 'threads:=1', *words,
             VLA_NAV_MODELS=str(models), **more)

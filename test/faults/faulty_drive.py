@@ -1,0 +1,76 @@
+"""The drive node around a policy that does what the sentence says, however bad that is."""
+
+import time
+
+import numpy as np
+
+from vla_nav.contract import ActionChunk
+from vla_nav.nodes import runner
+from vla_nav.nodes.drive import DriveNode
+
+
+class FaultyPolicy:
+    """A real policy that can be told to misbehave."""
+
+    def __init__(self, policy) -> None:
+        self._policy = policy
+        self.name, self.sha256 = policy.name, policy.sha256
+        self._fault = ''
+
+    def reset(self, instruction: str) -> None:
+        self._fault, self._policy_began = instruction.split()[0], time.monotonic()
+        if self._fault == 'reset':
+            raise RuntimeError('told to fail at reset')
+        self._policy.reset(instruction)
+
+    def step(self, frame, velocity=None) -> ActionChunk:
+        chunk = self._policy.step(frame, velocity)
+        # Drive well for half a second first: faults are found while moving.
+        if time.monotonic() - self._policy_began < 0.5:
+            return chunk
+        fault = getattr(self, f'_{self._fault}', None)
+        return chunk if fault is None else fault(chunk)
+
+    def _raise(self, chunk):
+        raise RuntimeError('told to fail')
+
+    def _exhaust(self, chunk):
+        raise MemoryError
+
+    def _hang(self, chunk):
+        time.sleep(4.0)
+        return chunk
+
+    def _slow(self, chunk):
+        time.sleep(0.9)
+        return chunk
+
+    def _nan(self, chunk):
+        return self._with(chunk, np.where(np.arange(8)[:, None] == 5, np.nan, chunk.actions))
+
+    def _inf(self, chunk):
+        return self._with(chunk, chunk.actions * np.float32(np.inf))
+
+    def _shape(self, chunk):
+        return self._with(chunk, chunk.actions[:, :1])
+
+    def _none(self, chunk):
+        return None
+
+    def _limits(self, chunk):
+        return self._with(chunk, np.full((8, 2), 1e6, np.float32))
+
+    @staticmethod
+    def _with(chunk, actions):
+        return ActionChunk(actions.astype(np.float32), chunk.stamp_ns, chunk.step_s)
+
+
+class FaultyDrive(DriveNode):
+    """The drive node as it is, with its policy wrapped."""
+
+    def _model_ready(self, model, policy) -> None:
+        super()._model_ready(model, FaultyPolicy(policy))
+
+
+if __name__ == '__main__':
+    raise SystemExit(runner.run(FaultyDrive, threads=4))
