@@ -22,16 +22,21 @@ _MARKS = {FINE: '[green]fine[/]', MISSING: '[yellow]missing[/]', BROKEN: '[red]b
 _TIMEOUT_S = 60.0
 
 _DRAW = """
+import os
 from vla_nav.sim import Renderer, sample_scene
 scene = sample_scene(0)
 with Renderer(64, 48) as renderer:
     print(int(renderer.render(scene, scene.start).std()))
-import os
 print(os.environ.get('MUJOCO_GL'))
 """
 _MODEL = """
+import sys
+from vla_nav.errors import VlaNavError
 from vla_nav.policy import resolve_model, validate
-checkpoint = validate(resolve_model('nano'), quick=False)
+try:
+    checkpoint = validate(resolve_model('nano'), quick=False)
+except VlaNavError as error:
+    sys.exit(str(error))
 print(checkpoint.name, checkpoint.sha256[:12], checkpoint.path)
 """
 
@@ -61,6 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run every check and print the table."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     checks: list[Callable[[], Iterator[Finding]]] = [
@@ -74,11 +80,12 @@ def run(args: argparse.Namespace) -> int:
     for check in checks:
         for finding in check():
             findings.append(finding)
-            table.add_row(finding.subject, _MARKS[finding.state], finding.found)
+            table.add_row(escape(finding.subject), _MARKS[finding.state], escape(finding.found))
     console.print(table)
     todo = [finding for finding in findings if finding.remedy]
     for finding in todo:
-        console.print(f'\n[bold]{finding.subject}[/]: {finding.remedy}', highlight=False)
+        console.print(f'\n[bold]{escape(finding.subject)}[/]: {escape(finding.remedy)}',
+                      highlight=False)
     broken = [finding.subject for finding in findings if finding.state == BROKEN]
     console.print(f'\n{"Broken: " + ", ".join(broken) if broken else "Ready to drive."}')
     return 1 if broken else 0

@@ -25,7 +25,8 @@ class LatchedSubscription:
             node.create_subscription(kind, topic, lambda message: self._take(0, message),
                                      qos.RELIABLE, callback_group=callback_group),
             node.create_subscription(kind, topic, lambda message: self._take(1, message),
-                                     qos.LATCHED, callback_group=callback_group)]
+                                     qos.LATCHED, callback_group=callback_group,
+                                     **qos.SILENT)]
 
     def _take(self, source: int, message) -> None:
         now_ns = time.monotonic_ns()

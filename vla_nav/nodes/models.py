@@ -78,8 +78,11 @@ class ModelLoader:
 
     def _load(self, name: str) -> tuple[object | None, str | None]:
         try:
+            from transformers.utils import logging
+
             from vla_nav.policy import Policy
 
+            logging.disable_progress_bar()  # Not in a node's log.
             policy = Policy.load(name, self._contract, self._device, self._threads)
             policy.warm_up()
             return policy, None

@@ -11,6 +11,14 @@ from rclpy.qos import (  # noqa: E402
     ReliabilityPolicy,
 )
 
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble has them elsewhere, rosless does not.
+    try:
+        from rclpy.qos_event import SubscriptionEventCallbacks
+    except ImportError:
+        SubscriptionEventCallbacks = None
+
 
 def _profile(reliable: bool, latched: bool, depth: int) -> QoSProfile:
     return QoSProfile(
@@ -31,3 +39,6 @@ LATCHED = _profile(reliable=True, latched=True, depth=1)
 """State: who comes late gets the last one. A reader of this kind hears latched writers only."""
 CLOCK = _profile(reliable=False, latched=False, depth=1)
 """/clock, as ROS 2 itself subscribes it."""
+SILENT = ({} if SubscriptionEventCallbacks is None else
+          {'event_callbacks': SubscriptionEventCallbacks(use_default_callbacks=False)})
+"""For a subscription that is not meant to match every publisher: no warning where it does not."""
