@@ -43,7 +43,7 @@ WORD, LOCATION = 1, 2
 class LanguageSettings:
     """How connector and language model are trained."""
 
-    samples: int = 220_000
+    samples: int = 120_000
     """Images seen, counting repeats."""
     batch: int = 64
     questions: int = 6
@@ -73,12 +73,13 @@ class Packed:
     """int64 (B, T), likewise."""
 
     def mask(self) -> torch.Tensor:
-        """Bool (B, 1, T, T): which place may look at which."""
+        """Float (B, 1, T, T): 0 where a place may look at another, very low where not."""
         length = self.ids.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool).tril()
         same = self.segment[:, :, None] == self.segment[:, None, :]
         image = self.segment[:, None, :] == 0
-        return ((same | image) & causal)[:, None]
+        allowed = ((same | image) & causal)[:, None]
+        return torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)
 
 
 class Asker:
@@ -223,6 +224,7 @@ def train_language(model, asker: Asker, features: np.ndarray, views: Views,
                    report: Callable[[int, dict], None]) -> None:
     """Train connector and language model in place; goes on from `state` where it exists."""
     torch.manual_seed(seed)
+    model.model.text_model.set_attn_implementation('eager')
     modules = {'connector': model.model.connector, 'text': model.model.text_model,
                'answer': model.lm_head}
     parameters = [p for module in modules.values() for p in module.parameters()]
