@@ -49,9 +49,14 @@ check: setup  ## ruff and the import arrow
 
 lint: check
 
-models: setup  ## make the shipped models again (hours; resumable)
-	$(BIN)/vla_nav pretrain --out models/nano/backbone $(ARGS)
-	$(BIN)/vla_nav train --variant frozen_head --backbone models/nano/backbone --out models/nano
+models: setup  ## make the shipped models again (two hours on 2 cores; resumable)
+	$(BIN)/vla_nav pretrain --out data/nano_vlm
+	$(BIN)/vla_nav train --variant frozen_head --backbone data/nano_vlm --out models/nano \
+	    --episodes 500 --rounds 1 --round-episodes 250
+	for level in easy standard hard; do \
+	    $(BIN)/vla_nav rollout --model models/nano --scenes 200 --level $$level --record; done
+	$(BIN)/vla_nav rollout --model models/nano --scenes 200 --swap --record
+	$(BIN)/vla_nav rollout --model models/nano --scenes 200 --swap --blind --record
 
 clean:  ## remove the virtual environment, build products and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
