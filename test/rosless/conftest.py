@@ -1,7 +1,7 @@
 """Contract tests: they import rclpy, whichever is there, and talk to a second process of it.
 
-`CONTRACT_PEER` may name another interpreter for that process, so that rosless meets a real ROS 2:
-`CONTRACT_PEER='bash -c "source /opt/ros/jazzy/setup.bash; exec python3 \\"$@\\"" --' pytest ...`
+`CONTRACT_PEER` may name another interpreter for that process, such as a script that sources a
+ROS 2 and runs its python, so that rosless meets the real one.
 """
 
 import os
@@ -19,7 +19,7 @@ os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
 # Jazzy checks assigned fields only when asked to; rosless always does, as Humble.
 os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
 
-from vla_nav import rosless  # noqa: E402
+from vla_nav import rosless
 
 NATIVE = rosless.ensure()
 

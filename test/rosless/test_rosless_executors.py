@@ -1,6 +1,7 @@
 """Executors, timers, futures, callback groups."""
 
 import threading
+from functools import partial
 
 import pytest
 import rclpy
@@ -218,7 +219,7 @@ def test_an_executor_spins_several_nodes(make_node, spin):
     ticks = []
     nodes = [make_node(name) for name in ('left', 'right')]
     for node in nodes:
-        node.create_timer(0.01, lambda name=node.get_name(): ticks.append(name))
+        node.create_timer(0.01, partial(ticks.append, node.get_name()))
     assert spin(lambda: {'left', 'right'} <= set(ticks), *nodes)
 
 

@@ -223,7 +223,8 @@ def test_get_or(node):
 
 
 def test_overrides_of_the_command_line(make_node):
-    node = make_node(cli_args=['--ros-args', '-p', 'p:=2.5', '-p', 'q:=[1, 2]', '-p', 'other:r:=3'])
+    node = make_node(cli_args=[
+        '--ros-args', '-p', 'p:=2.5', '-p', 'q:=[1, 2]', '-p', 'other:r:=3'])
     assert node.declare_parameter('p', 1.0).value == 2.5
     assert list(node.declare_parameter('q', [0]).value) == [1, 2]
     assert node.declare_parameter('r', 0).value == 0

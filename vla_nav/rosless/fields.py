@@ -128,6 +128,10 @@ class Sequence(Field):
             self._check_item = default.check
         super().bind(cls)
 
+    def new_item(self) -> object:
+        """A default item."""
+        return self._item_class()
+
     def _make_default(self) -> list:
         return [self._item_class() for _ in range(self._fixed)]
 

@@ -42,6 +42,10 @@ _MODULES = {
     'rclpy.validate_node_name': ('names',),
     'rclpy.validate_parameter_name': ('names',),
     'rclpy.validate_topic_name': ('names',),
+    'rosidl_runtime_py': ('conversion',),
+    'rosidl_runtime_py.convert': ('conversion',),
+    'rosidl_runtime_py.set_message': ('conversion',),
+    'rosidl_runtime_py.utilities': ('conversion',),
     'rclpy._rclpy_pybind11': ('exceptions', 'node_graph'),
 }
 _HERE = __name__.rpartition('.')[0]
@@ -76,9 +80,8 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname in _MODULES or self._is_interface(fullname):
-            is_package = fullname == 'rclpy' or '.' not in fullname
             return importlib.machinery.ModuleSpec(
-                fullname, self, origin='rosless', is_package=is_package
+                fullname, self, origin='rosless', is_package='.' not in fullname
             )
         return None
 

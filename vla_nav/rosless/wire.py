@@ -113,10 +113,15 @@ def _is_set(duration) -> bool:
 
 
 def ros_qos(qos: Qos) -> QoSProfile:
-    """DDS policies of a discovered endpoint as a ROS profile (history is not announced)."""
+    """DDS policies of a discovered endpoint as a ROS profile."""
     from .duration import Duration
 
     profile = QoSProfile(history=HistoryPolicy.UNKNOWN)
+    history = qos[Policy.History]  # Cyclone DDS announces it, others may not
+    if isinstance(history, Policy.History.KeepLast):
+        profile.history, profile.depth = HistoryPolicy.KEEP_LAST, history.depth
+    elif history is not None:
+        profile.history = HistoryPolicy.KEEP_ALL
     reliability, durability = qos[Policy.Reliability], qos[Policy.Durability]
     profile.reliability = (
         ReliabilityPolicy.BEST_EFFORT
