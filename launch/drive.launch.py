@@ -8,8 +8,12 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
-from launch.conditions import IfCondition
+from launch.actions import (
+    DeclareLaunchArgument,
+    GroupAction,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+)
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -19,29 +23,35 @@ PASSED_ON = ('model', 'robot', 'instruction', 'camera_topic', 'cmd_vel_topic')
 COMMAND_TYPES = {'contract': 'contract', 'true': 'TwistStamped', 'false': 'Twist'}
 
 
-def drive_node(context):
-    """Make the node, with a parameter for each argument that was given."""
+def nodes(context):
+    """Make the drive node, with a parameter for each argument given, and the simulator."""
     def value(name):
         return LaunchConfiguration(name).perform(context)
 
-    stamped = value('stamped').lower()
-    if stamped not in COMMAND_TYPES:
-        raise RuntimeError(f'argument stamped is {stamped!r}; expected one of '
-                           f'{", ".join(COMMAND_TYPES)}')
+    command_type = COMMAND_TYPES[value('stamped')]
     given = {name: value(name) for name in PASSED_ON if value(name) != 'default'}
-    if stamped != 'contract':
-        given['command_type'] = COMMAND_TYPES[stamped]
-    given['use_sim_time'] = value('use_sim_time').lower() == 'true'
-    return [Node(
+    given['use_sim_time'] = value('use_sim_time') == 'true'
+    drive = Node(
         package='vla_nav', executable='drive', name='drive', namespace=value('namespace'),
-        parameters=[value('params_file'), given], output='screen',
-        arguments=['--ros-args', '--log-level', value('log_level')],
+        parameters=[value('params_file'), given, {'command_type': command_type}],
+        output='screen', arguments=['--ros-args', '--log-level', value('log_level')],
         # The last command is a zero: give the node the time to send it.
-        sigterm_timeout='5.0', sigkill_timeout='5.0')]
+        sigterm_timeout='5.0', sigkill_timeout='5.0')
+    if value('sim') != 'true':
+        return [drive]
+    # In a group of its own: an included file's params_file would replace ours.
+    simulator = GroupAction([IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(SHARE / 'launch' / 'sim.launch.py')),
+        launch_arguments={
+            'seed': value('seed'), 'level': value('level'), 'namespace': value('namespace'),
+            'robot': given.get('robot', 'sim'), 'command_type': command_type,
+            'publish_clock': value('use_sim_time'), 'log_level': value('log_level'),
+            'params_file': str(SHARE / 'config' / 'sim.yaml')}.items())])
+    return [simulator, drive]
 
 
 def generate_launch_description():
-    """Describe the arguments and start the drive node, with a simulator where asked."""
+    """Describe the arguments and start the nodes."""
     argument = DeclareLaunchArgument
     return LaunchDescription([
         argument('model', default_value='default',
@@ -70,13 +80,4 @@ def generate_launch_description():
         argument('seed', default_value='0', description='With sim:=true: seed of the scene.'),
         argument('level', default_value='standard', choices=['easy', 'standard', 'hard'],
                  description='With sim:=true: how hard the scene is.'),
-        IncludeLaunchDescription(
-            PythonLaunchDescriptionSource(str(SHARE / 'launch' / 'sim.launch.py')),
-            condition=IfCondition(LaunchConfiguration('sim')),
-            launch_arguments={
-                'namespace': LaunchConfiguration('namespace'),
-                'seed': LaunchConfiguration('seed'), 'level': LaunchConfiguration('level'),
-                'publish_clock': LaunchConfiguration('use_sim_time'),
-                'log_level': LaunchConfiguration('log_level'),
-                'params_file': str(SHARE / 'config' / 'sim.yaml')}.items()),
-        OpaqueFunction(function=drive_node)])
+        OpaqueFunction(function=nodes)])

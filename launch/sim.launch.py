@@ -26,6 +26,11 @@ def generate_launch_description():
         argument('seed', default_value='0', description='Seed of the scene.'),
         argument('level', default_value='standard', choices=['easy', 'standard', 'hard'],
                  description='How hard the scenes are.'),
+        argument('robot', default_value='sim',
+                 description='Contract of the robot: a file, or a name in config/robots/.'),
+        argument('command_type', default_value='contract',
+                 choices=['contract', 'Twist', 'TwistStamped'],
+                 description="Type of the command instead of the contract's."),
         argument('compressed', default_value='false', choices=['true', 'false'],
                  description='Publish JPEG on <camera topic>/compressed instead.'),
         argument('publish_clock', default_value='false', choices=['true', 'false'],
@@ -41,6 +46,8 @@ def generate_launch_description():
             namespace=LaunchConfiguration('namespace'), output='screen',
             parameters=[LaunchConfiguration('params_file'), {
                 'seed': typed('seed', int), 'level': LaunchConfiguration('level'),
+                'robot': LaunchConfiguration('robot'),
+                'command_type': LaunchConfiguration('command_type'),
                 'compressed': typed('compressed', bool),
                 'publish_clock': typed('publish_clock', bool)}],
             arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')])])

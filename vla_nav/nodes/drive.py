@@ -10,6 +10,7 @@ import numpy as np
 
 from vla_nav import rosless
 from vla_nav.control import (
+    USED_UP,
     Controller,
     Decision,
     InstructionError,
@@ -61,6 +62,7 @@ class DriveNode(Node):
         self._publishing = threading.Lock()
         self._closing = False
         self._shown: tuple | None = None
+        self._was_late = False
         self._model: str | None = None
         self._velocity: np.ndarray | None = None
         self._velocity_ns = 0
@@ -255,23 +257,26 @@ class DriveNode(Node):
             'state': decision.state.value, 'reason': decision.reason,
             'instruction': instruction, 'model': self._model}))
         text = f'{decision.state.value}: {decision.reason or instruction}'
+        late, self._was_late = self._was_late, decision.reason == USED_UP
         if decision.state is State.FAULT:
             self.get_logger().error(text)
-        else:
+        elif self._was_late:
+            self.get_logger().warn(text, throttle_duration_sec=5.0)
+        elif not late:  # A policy that is now late, now in time, is not worth a line each time.
             self.get_logger().info(text)
 
     def _diagnose(self) -> None:
         self._diagnostics.publish(self._report.message())
 
     def close(self) -> bool:
-        """Leave the robot standing: the last commands are zeros. False if the policy hangs."""
+        """Leave the robot standing: the last commands are zeros. False if a thread still runs."""
         with self._publishing:
             self._closing = True
             for _ in range(_LAST_ZEROS):
                 self._command.publish(self._message.fill(0.0, 0.0, self._now_ns()))
                 time.sleep(_LAST_ZEROS_GAP_S)
-        self.loader.cancel()
-        return self.worker.close()
+        idle = self.loader.close()
+        return self.worker.close() and idle
 
 
 def main(args: list[str] | None = None) -> int:

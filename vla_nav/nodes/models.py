@@ -52,6 +52,11 @@ class ModelLoader:
                 self.status = f'loading {self._wanted} was cancelled'
             self._wanted = None
 
+    def close(self) -> bool:
+        """Drop what is loading; False if a library is still busy with it."""
+        self.cancel()
+        return self._thread is None
+
     @property
     def loading(self) -> str | None:
         """Name of the model that is being loaded."""

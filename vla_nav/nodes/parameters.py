@@ -93,8 +93,8 @@ def declare(node, parameters: Iterable[Parameter]) -> dict[str, bool | int | flo
         elif name not in _PROVIDED and not name.startswith('qos_overrides.'):
             near = difflib.get_close_matches(name, table, n=1)
             hint = f'; did you mean {near[0]}?' if near else ''
-            raise ParameterError(f'unknown parameter {name} for node {node_name}{hint} '
-                                 f'Known: {", ".join(sorted(table))}')
+            raise ParameterError(f'unknown parameter {name} for node {node_name}{hint} (known: '
+                                 f'{", ".join(sorted(table))})')
     return {parameter.name: node.declare_parameter(parameter.name, parameter.default,
                                                    parameter.descriptor()).value
             for parameter in table.values()}

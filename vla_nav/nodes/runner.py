@@ -48,7 +48,7 @@ def run(make_node: Callable, args: list[str] | None = None, threads: int = 1) ->
         node.destroy_node()
         rclpy.try_shutdown()
     if not clean:
-        # A thread that hangs in a library would keep the process alive.
+        # A thread that is busy in a library would keep the process alive.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)

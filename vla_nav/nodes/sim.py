@@ -7,7 +7,6 @@ import time
 import cv2
 
 from vla_nav import rosless
-from vla_nav.contract import Contract
 from vla_nav.sim import LEVELS, Outcome, Renderer, Simulation, sample_scene
 
 rosless.ensure()
@@ -23,7 +22,11 @@ from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from vla_nav.nodes import messages, qos, runner  # noqa: E402
-from vla_nav.nodes.drive_parameters import COMPRESSED_SUFFIX, contract_file  # noqa: E402
+from vla_nav.nodes.drive_parameters import (  # noqa: E402
+    COMPRESSED_SUFFIX,
+    CONTRACT,
+    robot_contract,
+)
 from vla_nav.nodes.latched import LatchedSubscription  # noqa: E402
 from vla_nav.nodes.parameters import Parameter, declare  # noqa: E402
 from vla_nav.nodes.sim_task import named_object  # noqa: E402
@@ -33,6 +36,8 @@ PARAMETERS = (
               0, 2**31 - 1, changeable=True),
     Parameter('level', 'standard', 'How hard the scenes are.', choices=LEVELS, changeable=True),
     Parameter('robot', 'sim', 'Robot: the path of a contract, or a name in config/robots/.'),
+    Parameter('command_type', CONTRACT, "Type of the command instead of the contract's.",
+              choices=(CONTRACT, 'Twist', 'TwistStamped')),
     Parameter('rate_hz', 10.0, 'Images per simulated second.', 0.1, 60.0),
     Parameter('width', 640, 'Columns of the camera image.', 16, 1920),
     Parameter('height', 480, 'Rows of the camera image.', 16, 1440),
@@ -60,7 +65,8 @@ class SimNode(Node):
         super().__init__('sim')
         values = declare(self, PARAMETERS)
         self._values = values
-        self.contract = Contract.load(contract_file(values['robot']))
+        self.contract = robot_contract({
+            'camera_topic': CONTRACT, 'cmd_vel_topic': CONTRACT, **values})
         self._renderer = Renderer(values['width'], values['height'])
         self._odometry = self.create_publisher(
             Odometry, self.contract.odometry.topic if self.contract.odometry else 'odom',

@@ -1,0 +1,237 @@
+"""The recorder node: topics go into bags, one per episode, as they are."""
+
+from __future__ import annotations
+
+import importlib
+import json
+
+from vla_nav import rosless
+from vla_nav.episodes.errors import EpisodeError
+from vla_nav.episodes.recorder import STRING, Recorder, contract_topics
+from vla_nav.episodes.recorder_types import RecordedTopic
+from vla_nav.episodes.recovery import recover
+
+rosless.ensure()
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup  # noqa: E402
+from rclpy.clock import Clock, ClockType  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.serialization import deserialize_message  # noqa: E402
+from sensor_msgs.msg import Joy  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+from std_srvs.srv import SetBool, Trigger  # noqa: E402
+
+from vla_nav.contract import Contract  # noqa: E402
+from vla_nav.nodes import messages, qos, runner  # noqa: E402
+from vla_nav.nodes.drive_parameters import contract_file  # noqa: E402
+from vla_nav.nodes.parameters import declare  # noqa: E402
+from vla_nav.nodes.raw_subscription import RawSubscription  # noqa: E402
+from vla_nav.nodes.record_parameters import (  # noqa: E402
+    PARAMETERS,
+    joy_buttons,
+    recorder_settings,
+)
+
+_ADAPT_PERIOD_S = 0.25
+_REPORT_PERIOD_S = 1.0
+_DRIVING = ('driving', 'takeover')
+_MODEL, _SHA256 = 'model', 'model sha256'
+
+
+class RecordNode(Node):
+    """Wires topics, services and gamepad to the recorder, and its figures to /diagnostics."""
+
+    def __init__(self) -> None:
+        super().__init__('record')
+        values = declare(self, PARAMETERS)
+        self.contract = Contract.load(contract_file(values['robot']))
+        settings = recorder_settings(values)
+        resolve = self.resolve_topic_name
+        self.recorder = Recorder(
+            settings, self.contract, resolve(self.contract.instruction_topic),
+            resolve(self.contract.teleop_topic), self._ended)
+        self._state_topic = values['drive_state_topic'] and resolve(values['drive_state_topic'])
+        self._policy = ('', '')
+        self._driver_text = ''
+        self._pressed: set[int] = set()
+        self._buttons = joy_buttons(values)
+        self._recorded: dict[str, RawSubscription] = {}
+        self._unknown = dict.fromkeys(
+            resolve(name.strip()) for name in
+            (*self.contract.extra_topics, *values['extra_topics'].split(',')) if name.strip())
+        self._side = MutuallyExclusiveCallbackGroup()
+        self._recover(settings.root)
+        for topic in contract_topics(self.contract, resolve):
+            self._record(topic)
+        if self._state_topic:
+            self._record(RecordedTopic(self._state_topic, STRING, latched=True))
+        self._adapt()
+        self._serve(values['joy_topic'])
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_ADAPT_PERIOD_S, self._adapt, callback_group=self._side, clock=steady)
+        self.create_timer(_REPORT_PERIOD_S, self._report, callback_group=self._side,
+                          clock=steady)
+        self.get_logger().info(
+            f'ready to record into {settings.root}: ' + ', '.join(self._recorded))
+
+    def close(self) -> None:
+        """Complete what is being recorded."""
+        self.recorder.close()
+
+    def _recover(self, root) -> None:
+        if not root.exists():
+            return
+        done, failed = recover(root)
+        for bag in done:
+            self.get_logger().warn(f'recovered {bag.path.name}, which was interrupted')
+        for text in failed:
+            self.get_logger().error(text)
+
+    def _serve(self, joy_topic: str) -> None:
+        commands = MutuallyExclusiveCallbackGroup()
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', qos.RELIABLE)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._hear, qos.RELIABLE,
+                                 callback_group=self._side)
+        for name in ('start', 'stop', 'discard'):
+            self.create_service(Trigger, f'~/{name}', self._trigger(name),
+                                callback_group=commands)
+        self.create_service(SetBool, '~/mark', self._mark, callback_group=commands)
+        if joy_topic:
+            self.create_subscription(Joy, joy_topic, self._joy, qos.SENSOR,
+                                     callback_group=commands)
+
+    # Messages.
+
+    def _record(self, topic: RecordedTopic) -> None:
+        package, _, name = topic.msgtype.partition('/msg/')
+        kind = getattr(importlib.import_module(f'{package}.msg'), name)
+        self.recorder.add_topic(topic)
+        self._recorded[topic.name] = RawSubscription(
+            self, kind, topic.name, self._take, MutuallyExclusiveCallbackGroup(), topic.latched)
+
+    def _take(self, topic: str, data: bytes, publish_ns: int) -> None:
+        self.recorder.take(topic, data, self._now_ns(), publish_ns or None)
+        if topic == self._state_topic:
+            self._note_driver(deserialize_message(data, String).data)
+
+    def _note_driver(self, text: str) -> None:
+        try:
+            state = json.loads(text)
+            active = state['state'] in _DRIVING and bool(state['instruction'])
+        except (ValueError, KeyError, TypeError):
+            return
+        self._driver_text = text
+        name, sha256 = self._policy
+        self.recorder.drives(name or str(state.get('model') or ''), sha256, active)
+
+    def _hear(self, message: DiagnosticArray) -> None:
+        """Learn the checkpoint's name and hash from the drive node's diagnostics."""
+        for status in message.status:
+            values = {pair.key: pair.value for pair in status.values}
+            if _SHA256 in values and (values[_MODEL], values[_SHA256]) != self._policy:
+                self._policy = (values[_MODEL], values[_SHA256])
+                if self._driver_text:
+                    self._note_driver(self._driver_text)
+
+    def _adapt(self) -> None:
+        """Find the types of extra topics, and fit subscriptions to their publishers."""
+        if self._unknown:
+            known = dict(self.get_topic_names_and_types())
+            for name in [name for name in self._unknown if known.get(name)]:
+                del self._unknown[name]
+                self._record_extra(name, known[name][0])
+        for subscription in self._recorded.values():
+            subscription.adapt(self.recorder.recording)
+
+    def _record_extra(self, name: str, msgtype: str) -> None:
+        infos = self.get_publishers_info_by_topic(name)
+        latched = any(info.qos_profile.durability.name == 'TRANSIENT_LOCAL' for info in infos)
+        try:
+            self._record(RecordedTopic(name, msgtype, latched=latched))
+            self.get_logger().info(f'recording {name} ({msgtype}) too')
+        except (EpisodeError, ImportError, AttributeError) as error:
+            self.get_logger().error(f'extra topic {name} is not recorded: {error}')
+
+    # Commands.
+
+    def _trigger(self, name: str):
+        def serve(_request, response):
+            response.success, response.message = self._do(name)
+            return response
+        return serve
+
+    def _mark(self, request, response):
+        response.success, response.message = self._do('success' if request.data else 'failure')
+        return response
+
+    def _do(self, action: str) -> tuple[bool, str]:
+        recorder = self.recorder
+        actions = {
+            'start': lambda: f'recording {recorder.start(self._now_ns(), self._offered())}',
+            'stop': lambda: f'recorded {recorder.stop()}',
+            'discard': lambda: f'discarded {recorder.discard()}',
+            'success': lambda: f'{recorder.mark(True)} is a success',
+            'failure': lambda: f'{recorder.mark(False)} is a failure',
+        }
+        try:
+            text = actions[action]()
+        except EpisodeError as error:
+            self.get_logger().error(str(error))
+            return False, str(error)
+        self.get_logger().info(text)
+        return True, text
+
+    def _offered(self) -> dict:
+        return {name: subscription.offered()
+                for name, subscription in self._recorded.items()}
+
+    def _joy(self, message: Joy) -> None:
+        pressed = {index for index, value in enumerate(message.buttons) if value}
+        new, self._pressed = pressed - self._pressed, pressed
+        for action, button in self._buttons.items():
+            if button not in new:
+                continue
+            toggles = self._buttons.get('start') == self._buttons.get('stop') == button
+            if toggles and (action == 'start') == self.recorder.recording:
+                continue
+            self._do(action)
+            if toggles:
+                new.discard(button)
+
+    # Figures.
+
+    def _ended(self, text: str, is_error: bool) -> None:
+        (self.get_logger().error if is_error else self.get_logger().info)(text)
+
+    def _report(self) -> None:
+        now_ns = self._now_ns()
+        status = self.recorder.check(now_ns)
+        if status.warnings and status.episode:
+            self.get_logger().warn('; '.join(status.warnings), throttle_duration_sec=5.0)
+        values: dict[str, object] = {
+            'episode': status.episode, 'seconds': status.seconds, 'outcome': status.outcome,
+            'instruction': status.instruction, 'episodes finished': status.finished,
+            'queue (%)': 100 * status.queue_fill, 'free disk (GB)': status.free_gb,
+            'dropped': sum(status.dropped.values())}
+        for name, topic in status.topics.items():
+            dropped = f', {status.dropped[name]} dropped' if name in status.dropped else ''
+            values[name] = (f'{topic.messages} messages, {topic.rate_hz:.1f} Hz, '
+                            f'{topic.size_bytes / 1e6:.1f} MB, {topic.gaps} gaps{dropped}')
+        level = DiagnosticStatus.WARN if status.warnings else DiagnosticStatus.OK
+        state = f'recording {status.episode}' if status.episode else 'idle'
+        self._diagnostics.publish(messages.diagnostics_message(
+            f'{self.get_fully_qualified_name().strip("/")}: recorder', self.contract.robot,
+            level, '; '.join([state, *status.warnings]), values, now_ns))
+
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is told to end."""
+    return runner.run(RecordNode, args, threads=4)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
