@@ -13,19 +13,22 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Sequence
+import threading
+from collections import Counter
+from collections.abc import KeysView, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from zlib import crc32
 
+import yaml
 from rosbags.interfaces import Connection, Qos
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.storage_mcap import McapWriter
 
 from vla_nav.episodes.errors import EpisodeError
 from vla_nav.episodes.metadata import EpisodeMetadata, wall_time
-from vla_nav.episodes.repair import BAG_VERSION, complete
+from vla_nav.episodes.repair import BAG_VERSION, complete, write_metadata
 
 PARTIAL = '.partial'
 SIDECAR = 'episode.json'
@@ -94,7 +97,8 @@ class BagWriter:
         self.partial = self.root / PARTIAL / name
         self._metadata = metadata
         self._topics: dict[str, Connection] = {}
-        self._failure: OSError | None = None
+        self._failure: Exception | None = None
+        self._updating = threading.Lock()
         if self.path.exists() or self.partial.exists():
             raise EpisodeError(f'{self.path} exists already; choose another name')
         self._bag = _Bag(self.partial, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
@@ -119,9 +123,9 @@ class BagWriter:
         return self._metadata
 
     @property
-    def topics(self) -> tuple[str, ...]:
+    def topics(self) -> KeysView[str]:
         """Topics added so far."""
-        return tuple(self._topics)
+        return self._topics.keys()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -130,9 +134,10 @@ class BagWriter:
 
     def update(self, **changes: object) -> None:
         """Change fields of the metadata; they are on the disk at once, as a crash needs them."""
-        self._metadata = self._metadata.replace(**changes)
-        with suppress(OSError):  # on a full disk the old sidecar stays, close() has the new one
-            self._write_sidecar()
+        with self._updating:
+            self._metadata = self._metadata.replace(**changes)
+            with suppress(OSError):  # a full disk keeps the old one, and close() has the new
+                self._write_sidecar()
 
     def add_topic(self, topic: str, msgtype: str, definition: tuple[str, str],
                   qos: Sequence[Qos] = ()) -> None:
@@ -177,10 +182,18 @@ class BagWriter:
         if self._failure is not None:
             with suppress(OSError):
                 self._bag.abort()
-            complete(self.partial, self._metadata)
+            self._repair()
         finish(self.partial, self.path)
         os.close(self._lock)
         return self.path
+
+    def _repair(self) -> None:
+        """Complete the bag with what reached the disk, and count what did not."""
+        kept = complete(self.partial, self._metadata).counts
+        lost = {topic: count - kept.get(topic, 0) for topic, count in self.counts.items()
+                if count > kept.get(topic, 0)}
+        if lost:
+            relabel(self.partial, dropped=dict(Counter(self._metadata.dropped) + Counter(lost)))
 
     def discard(self) -> None:
         """Delete the episode."""
@@ -239,3 +252,14 @@ def sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def relabel(path: Path, **changes: object) -> None:
+    """Change fields of a completed bag's metadata. Raises EpisodeError if it is damaged."""
+    file = path / 'metadata.yaml'
+    data = yaml.safe_load(file.read_text(encoding='utf-8'))
+    information = data['rosbag2_bagfile_information']
+    metadata = EpisodeMetadata.from_custom_data(information.get('custom_data'), str(path))
+    information['custom_data'] = {**(information.get('custom_data') or {}),
+                                  **metadata.replace(**changes).to_custom_data()}
+    write_metadata(file, data)

@@ -49,6 +49,8 @@ class Recovered:
     messages: int
     cut_bytes: int
     """How much of the file's end was unreadable."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Messages per topic."""
 
 
 @dataclass
@@ -86,7 +88,9 @@ def complete(folder: Path, metadata: EpisodeMetadata) -> Recovered:
         if not content.finished:
             _append_summary(file, content)
     _write_metadata(folder, files[0].name, content, metadata)
-    return Recovered(folder, sum(content.counts.values()), cut)
+    counts = {channel.topic: content.counts[channel.id]
+              for channel in content.channels.values()}
+    return Recovered(folder, sum(counts.values()), cut, counts)
 
 
 def _scan(file: BinaryIO) -> _Content:
@@ -216,10 +220,14 @@ def _write_metadata(folder: Path, name: str, content: _Content,
         'compression_mode': '', 'files': [{'path': name, **times}],
         'custom_data': metadata.to_custom_data(), 'ros_distro': 'rosbags',
     }
-    path = folder / 'metadata.yaml'
+    write_metadata(folder / 'metadata.yaml', {'rosbag2_bagfile_information': information})
+
+
+def write_metadata(path: Path, data: dict) -> None:
+    """Write a metadata.yaml to a temporary name, then rename."""
     temporary = path.with_suffix('.yaml.tmp')
     with temporary.open('w', encoding='utf-8') as file:
-        yaml.dump({'rosbag2_bagfile_information': information}, file, Dumper=_PlainDumper)
+        yaml.dump(data, file, Dumper=_PlainDumper)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
