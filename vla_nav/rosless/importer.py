@@ -22,6 +22,7 @@ _MODULES = {
     'rclpy.executors': ('executors',),
     'rclpy.expand_topic_name': ('names',),
     'rclpy.guard_condition': ('guard_condition',),
+    'rclpy.lifecycle': ('lifecycle',),
     'rclpy.logging': ('logging',),
     'rclpy.node': ('node', 'node_graph', 'exceptions'),
     'rclpy.parameter': ('parameter',),
