@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from disks import NoDiskError, small_disk
 from rosbags.rosbag2 import Reader
 
 from vla_nav.contract import Contract
@@ -209,28 +210,24 @@ def test_kill_9_loses_nothing_that_was_synced(tmp_path):
         assert len(list(bag.raw_messages())) == len(found)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason='mounting a small disk needs root')
 def test_a_full_disk_ends_the_episode_and_keeps_the_bag(tmp_path):
-    disk = tmp_path / 'disk'
-    disk.mkdir()
-    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=12m', 'tmpfs', str(disk)],
-                      capture_output=True).returncode:
-        pytest.skip('cannot mount a tmpfs here')
     try:
-        writer = BagWriter(disk, 'full', EpisodeMetadata(instruction='go'))
-        writer.add_topic('/text', STRING, definition(STRING))
-        with pytest.raises(EpisodeError, match=r'disk full .* free some space'):
-            for number in range(100_000):
-                writer.write('/text', number.to_bytes(4, 'little') + os.urandom(20_000), number)
-        writer.close()
-        found = numbers(disk / 'full')
-        assert found == list(range(len(found)))
-        assert len(found) > 250
-        (disk / 'filler').write_bytes(bytes(shutil.disk_usage(disk).free))
-        with pytest.raises(EpisodeError, match='has space'):
-            BagWriter(disk, 'more', EpisodeMetadata())
-    finally:
-        subprocess.run(['umount', str(disk)], check=True)
+        with small_disk(tmp_path, 12) as disk:
+            writer = BagWriter(disk, 'full', EpisodeMetadata(instruction='go'))
+            writer.add_topic('/text', STRING, definition(STRING))
+            with pytest.raises(EpisodeError, match=r'disk full .* free some space'):
+                for number in range(100_000):
+                    writer.write('/text', number.to_bytes(4, 'little') + os.urandom(20_000),
+                                 number)
+            writer.close()
+            found = numbers(disk / 'full')
+            assert found == list(range(len(found)))
+            assert len(found) > 250
+            (disk / 'filler').write_bytes(bytes(shutil.disk_usage(disk).free))
+            with pytest.raises(EpisodeError, match='has space'):
+                BagWriter(disk, 'more', EpisodeMetadata())
+    except NoDiskError as error:
+        pytest.skip(str(error))
 
 
 def test_damaged_custom_data_is_named(tmp_path):

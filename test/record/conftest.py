@@ -18,7 +18,7 @@ import yaml
 
 os.environ.setdefault('ROS_DOMAIN_ID', '43')
 
-from vla_nav import rosless  # noqa: E402
+from vla_nav import rosless
 
 rosless.ensure()
 

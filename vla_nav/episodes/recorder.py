@@ -17,7 +17,7 @@ from rosbags.interfaces import Qos
 
 from vla_nav import __version__
 from vla_nav.contract import Contract
-from vla_nav.episodes.bag import BagWriter, relabel
+from vla_nav.episodes.bag import PARTIAL, BagWriter, relabel
 from vla_nav.episodes.definitions import definition, standard_types
 from vla_nav.episodes.errors import EpisodeError
 from vla_nav.episodes.message_queue import BoundedQueue, PreRoll, Received
@@ -222,7 +222,8 @@ class Recorder:
     def _open(self, now_ns: int, offered: Mapping[str, tuple[Qos, ...]]) -> _Running:
         base = time.strftime('episode_%Y%m%d_%H%M%S')
         name, number = base, 1
-        while (self.settings.root / name).exists():
+        root = self.settings.root
+        while (root / name).exists() or (root / PARTIAL / name).exists():
             number += 1
             name = f'{base}_{number}'
         metadata = EpisodeMetadata(

@@ -1,0 +1,264 @@
+"""The recorder without ROS: pre-roll, queue, disks that are slow or full."""
+
+import os
+import threading
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+from disks import NoDiskError, slow_disk, small_disk
+
+from vla_nav.contract import Contract, Odometry
+from vla_nav.episodes.definitions import standard_types
+from vla_nav.episodes.errors import EpisodeError
+from vla_nav.episodes.message_queue import BoundedQueue, PreRoll, Received
+from vla_nav.episodes.meters import TopicMeter
+from vla_nav.episodes.reader import BagReader
+from vla_nav.episodes.recorder import Recorder, contract_topics
+from vla_nav.episodes.recorder_types import RecordedTopic, RecorderSettings
+
+CONTRACT = Contract(odometry=Odometry())
+CAMERA, COMMAND, SAID = '/camera/image_raw', '/cmd_vel', '/instruction'
+SECOND = 1_000_000_000
+
+
+def text(message):
+    return standard_types().serialize_cdr(
+        standard_types().types['std_msgs/msg/String'](data=message), 'std_msgs/msg/String')
+
+
+@pytest.fixture
+def make(tmp_path):
+    ended = []
+
+    def run(root=None, **settings):
+        settings = {'min_free_gb': 0.0, 'pre_roll_s': 0.0, **settings}
+        recorder = Recorder(
+            RecorderSettings(root or tmp_path / 'episodes', **settings), CONTRACT, SAID,
+            '/teleop_cmd_vel', lambda sentence, is_error: ended.append(sentence))
+        for topic in contract_topics(CONTRACT, lambda name: f'/{name}'):
+            recorder.add_topic(topic)
+        recorder.ended = ended
+        recorder.take(SAID, text('go'), 1)
+        return recorder
+
+    return run
+
+
+def contents(path):
+    with BagReader(path) as bag:
+        counts = Counter(topic for topic, _, _ in bag.raw_messages())
+        return counts, bag.metadata
+
+
+def test_pre_roll_is_in_the_bag(make):
+    recorder = make(pre_roll_s=1.0)
+    for tenth in range(40):
+        recorder.take(COMMAND, bytes(20), 10 * SECOND + tenth * SECOND // 10)
+    recorder.start(14 * SECOND)
+    recorder.take(COMMAND, bytes(20), 14 * SECOND)
+    path = recorder.stop()
+    with BagReader(path) as bag:
+        times = [time_ns for topic, time_ns, _ in bag.raw_messages() if topic == COMMAND]
+    assert times[0] == 13 * SECOND
+    assert len(times) == 11
+
+
+def test_pre_roll_is_bounded_in_bytes():
+    pre_roll = PreRoll(100.0, 1000)
+    for number in range(50):
+        pre_roll.put(Received('/a', bytes(100), number, number))
+        assert pre_roll.waiting_bytes <= 1000
+    assert [message.log_ns for message in pre_roll.take(50)] == list(range(40, 50))
+    assert pre_roll.waiting_bytes == 0
+
+
+def test_the_last_latched_message_is_in_every_episode(make):
+    recorder = make()
+    for _ in range(2):
+        recorder.start(100 * SECOND)
+        recorder.take(COMMAND, bytes(20), 101 * SECOND)
+        path = recorder.stop()
+        with BagReader(path) as bag:
+            said = [(time_ns, message.data) for _, time_ns, message in bag.messages(SAID)]
+        assert said == [(100 * SECOND, 'go')]
+        recorder.mark(True)
+
+
+def test_a_full_queue_drops_images_before_commands_and_counts_both():
+    queue = BoundedQueue(1_000_000)
+    for _ in range(20):
+        queue.put(Received(CAMERA, bytes(100_000), 0, 0))
+    assert queue.dropped == {CAMERA: 12}
+    for _ in range(300):
+        queue.put(Received(COMMAND, bytes(1000), 0, 0))
+    assert queue.dropped == {CAMERA: 12, COMMAND: 100}
+    taken = queue.take(0.0)
+    assert len(taken) == 8 + 200
+    assert queue.waiting_bytes == 1_000_000
+    for message in taken:
+        queue.written(message)
+    assert queue.waiting_bytes == 0
+
+
+def test_recording_while_many_threads_deliver(make):
+    recorder = make()
+    recorder.start(0)
+
+    def deliver(topic):
+        for number in range(500):
+            recorder.take(topic, number.to_bytes(4, 'little'), number)
+
+    topics = [CAMERA, COMMAND, '/odom', '/teleop_cmd_vel']
+    threads = [threading.Thread(target=deliver, args=(topic,)) for topic in topics]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    counts, metadata = contents(recorder.stop())
+    assert counts == {**dict.fromkeys(topics, 500), SAID: 1}
+    assert not metadata.dropped
+
+
+def test_a_disk_that_becomes_full_ends_the_episode_and_nothing_is_dropped_silently(
+        make, tmp_path):
+    try:
+        with small_disk(tmp_path, 16) as disk:
+            recorder = make(disk)
+            recorder.start(0)
+            sent = 0
+            while not recorder.ended and sent < 100_000:
+                if recorder.recording:
+                    sent += 1
+                    recorder.take(CAMERA, os.urandom(100_000), sent)
+                    time.sleep(0.001)
+            assert 'disk full while writing' in recorder.ended[0]
+            path, = [folder for folder in disk.iterdir() if folder.name.startswith('episode')]
+            counts, metadata = contents(path)
+            assert counts[CAMERA] > 60
+            assert counts[CAMERA] + metadata.dropped[CAMERA] == sent
+            assert 'disk full' in metadata.stop_reason
+            assert not recorder.recording
+            recorder.close()
+    except NoDiskError as error:
+        pytest.skip(str(error))
+
+
+def test_the_disk_guard_stops_while_there_is_room_left(make, tmp_path):
+    try:
+        with small_disk(tmp_path, 64) as disk:
+            recorder = make(disk, min_free_gb=0.03)
+            recorder.start(0)
+            sent = 0
+            while not recorder.ended and sent < 100_000:
+                if recorder.recording:
+                    sent += 1
+                    recorder.take(CAMERA, os.urandom(100_000), sent)
+                if sent % 10 == 0:
+                    recorder.check(sent)
+                    time.sleep(0.01)
+            assert 'was stopped and kept: only 0.0 GB are free' in recorder.ended[0]
+            path, = [folder for folder in disk.iterdir() if folder.name.startswith('episode')]
+            counts, metadata = contents(path)
+            assert sent - 1 <= counts[CAMERA] <= sent, 'one may come after the end'
+            assert not metadata.dropped
+            (disk / 'filler').write_bytes(bytes(6_000_000))
+            with pytest.raises(EpisodeError, match=r'has 0.0 GB free, less than min_free_gb'):
+                recorder.start(0)
+    except NoDiskError as error:
+        pytest.skip(str(error))
+
+
+def test_a_slow_disk_costs_counted_images_and_no_command(make, tmp_path):
+    """2 MB/s of disk, 10 MB/s of images, a queue of 4 MB."""
+    try:
+        with slow_disk(tmp_path, 2_000_000) as disk:
+            recorder = make(disk, queue_mb=4.0)
+            recorder.start(0)
+            image = np.random.default_rng(0).integers(0, 256, 200_000, np.uint8).tobytes()
+            for number in range(200):
+                recorder.take(CAMERA, image, number)
+                recorder.take(COMMAND, bytes(50), number)
+                time.sleep(0.02)
+            status = recorder.check(200)
+            assert status.dropped[CAMERA] > 0
+            assert any('the disk is too slow' in warning for warning in status.warnings)
+            counts, metadata = contents(recorder.stop())
+            assert counts[COMMAND] == 200
+            assert counts[CAMERA] < 200
+            assert metadata.dropped == {CAMERA: 200 - counts[CAMERA]}
+    except NoDiskError as error:
+        pytest.skip(str(error))
+
+
+def test_topics_that_come_late_are_recorded_too(make):
+    recorder = make()
+    recorder.start(0)
+    recorder.take(COMMAND, bytes(20), 1)
+    recorder.add_topic(RecordedTopic('/late', 'std_msgs/msg/String'))
+    recorder.take('/late', text('here'), 2)
+    counts, _ = contents(recorder.stop())
+    assert counts == {COMMAND: 1, '/late': 1, SAID: 1}
+
+
+def test_a_takeover_counts_only_while_a_policy_drives(make):
+    recorder = make(takeover_hold_s=1.0)
+    recorder.start(0)
+    recorder.take('/teleop_cmd_vel', bytes(20), 5 * SECOND)
+    recorder.drives('pilot', 'f00', True)
+    recorder.take('/teleop_cmd_vel', bytes(20), 10 * SECOND)
+    recorder.take('/teleop_cmd_vel', bytes(20), 10 * SECOND + SECOND // 2)
+    recorder.take('/teleop_cmd_vel', bytes(20), 20 * SECOND)
+    _, metadata = contents(recorder.stop())
+    assert metadata.interventions == ((10 * SECOND, 11 * SECOND + SECOND // 2),
+                                      (20 * SECOND, 21 * SECOND))
+    assert metadata.policy == 'pilot'
+
+
+def test_two_recorders_share_a_folder_without_harm(make):
+    first, second = make(), make()
+    names = {first.start(0), second.start(0)}
+    assert len(names) == 2
+    assert {first.stop().name, second.stop().name} == names
+
+
+@pytest.mark.parametrize(('field', 'value', 'message'), [
+    ('sync_period_s', 2.0, 'expected 0.05 to 0.5'),
+    ('queue_mb', 0.0, 'expected more than 0'),
+    ('pre_roll_s', -1.0, 'expected 0 or more'),
+])
+def test_settings_out_of_range_are_refused(tmp_path, field, value, message):
+    with pytest.raises(EpisodeError, match=message):
+        RecorderSettings(tmp_path, **{field: value})
+
+
+def stamped(time_ns):
+    types = standard_types().types
+    header = types['std_msgs/msg/Header'](
+        stamp=types['builtin_interfaces/msg/Time'](sec=time_ns // SECOND,
+                                                   nanosec=time_ns % SECOND), frame_id='')
+    kind = 'sensor_msgs/msg/CompressedImage'
+    return standard_types().serialize_cdr(
+        types[kind](header=header, format='jpeg', data=np.zeros(10, np.uint8)), kind)
+
+
+def test_gaps_are_counted_by_header_stamps():
+    meter = TopicMeter('sensor_msgs/msg/CompressedImage')
+    times = [i for i in range(40) if i not in (20, 30, 31)]
+    for tenth in times:
+        meter.add(stamped(SECOND + tenth * SECOND // 10), 5 * SECOND)
+    figures = meter.figures(5 * SECOND)
+    assert figures.gaps == 3
+    assert figures.messages == 37
+
+
+def test_rate_and_silence():
+    meter = TopicMeter('geometry_msgs/msg/Twist')
+    for tenth in range(31):
+        meter.add(bytes(52), tenth * SECOND // 20)
+    figures = meter.figures(2 * SECOND)
+    assert figures.rate_hz == pytest.approx(20.0)
+    assert figures.silent_s == pytest.approx(0.5)
+    assert figures.gaps == 0
+    assert meter.figures(60 * SECOND).rate_hz == 0.0
