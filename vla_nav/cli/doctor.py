@@ -20,6 +20,8 @@ EXAMPLES = """examples:
 FINE, MISSING, BROKEN = 'fine', 'missing', 'broken'
 _MARKS = {FINE: '[green]fine[/]', MISSING: '[yellow]missing[/]', BROKEN: '[red]broken[/]'}
 _TIMEOUT_S = 60.0
+_WIDTH = 160
+"""Columns where the output is no terminal."""
 
 _DRAW = """
 import os
@@ -73,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
         _python, _packages, _torch, _onnx, _ros, _network]
     if not args.quick:
         checks += [_drawing, _loopback, _model]
-    console, table = Console(), Table(box=None, pad_edge=False)
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    table = Table(box=None, pad_edge=False)
     for title in ('', 'state', 'found'):
         table.add_column(title, overflow='fold')
     findings = []

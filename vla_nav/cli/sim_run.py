@@ -44,6 +44,7 @@ class SimRun:
         from vla_nav.nodes.drive_parameters import contract_file
         from vla_nav.policy import resolve_model, validate
 
+        self._instruction = self._choose_instruction()
         contract = Contract.load(contract_file(self._args.robot))
         validate(resolve_model(self._args.model), contract)
         if 'ROS_DOMAIN_ID' not in os.environ:
@@ -68,14 +69,24 @@ class SimRun:
         self._keep(code)
         return code
 
+    def _choose_instruction(self) -> str:
+        from vla_nav.nodes.sim_task import named_object
+        from vla_nav.sim import sample_scene
+
+        scene = sample_scene(self._args.seed, self._args.level)
+        text = self._args.instruction or scene.instruction
+        if named_object(scene, text) is None:
+            names = ', '.join(thing.name for thing in scene.objects)
+            raise RunError(f'instruction {text!r} fits no single object of this scene, so success '
+                           f'cannot be judged; it has: {names}')
+        return text
+
     def _start(self) -> None:
         args, status = self._args, self._status
         status.say('starting the simulated robot')
         self._spawn('sim', ['--ros-args', '-p', f'seed:={args.seed}', '-p',
                             f'level:={args.level}', '-p', f'robot:={args.robot}'])
         self._wait(lambda: self._monitor.task, _START_TIMEOUT_S, 'the simulated robot')
-        task = self._monitor.task
-        self._instruction = args.instruction or task['instruction']
         status.say('loading the model')
         self._spawn('drive', [*node_arguments(args), *args.ros_args[1:]])
         self._wait(lambda: self._monitor.drive, _START_TIMEOUT_S, 'the drive node')
@@ -83,10 +94,6 @@ class SimRun:
         self._monitor.say(self._instruction)
         self._wait(lambda: (self._monitor.outcome or {}).get('instruction'), _START_TIMEOUT_S,
                    'the simulated robot to hear the instruction')
-        if not self._monitor.outcome['judged']:
-            names = ', '.join(thing['name'] for thing in task['objects'])
-            raise RunError(f'instruction {self._instruction!r} fits no single object of this '
-                           f'scene, so success cannot be judged; it has: {names}')
 
     def _model_is_there(self) -> bool:
         drive = self._monitor.drive
@@ -159,7 +166,7 @@ class SimRun:
         args = self._args
         files = self._folder.save(
             exit_code=code, seed=args.seed, level=args.level, model=args.model,
-            robot=args.robot, instruction=getattr(self, '_instruction', None))
+            robot=args.robot, instruction=self._instruction)
         self._status.conclude(self._folder.figures, files)
 
 

@@ -118,7 +118,8 @@ class DriveNode(Node):
                 self.controller.instruct(instruction)
             except InstructionError as error:
                 self.get_logger().error(f'parameter {error}')
-        self._load(model)
+        # Not checked here first: that imports torch, and zeros should go out from now on.
+        self.loader.request(model)
 
     # Model.
 

@@ -79,10 +79,13 @@ class Operator:
                 found[node] = ': '.join(filter(None, [data['state'], data['reason']]))
             self._node.create_subscription(String, f'{node}/state', note, qos.LATCHED)
 
-        drivers = [node for node in nodes if self._node.count_publishers(f'{node}/state')]
-        for node in drivers:
+        for node in nodes:
             listen(node)
-        self._until(lambda: len(found) == len(drivers), time.monotonic() + wait_s)
+        deadline_s = time.monotonic() + wait_s
+        # Only a drive node has a state; it takes a moment to see who publishes one.
+        self._until(lambda: len(found) == len(nodes), time.monotonic() + _SETTLE_S)
+        self._until(lambda: all(node in found for node in nodes
+                                if self._node.count_publishers(f'{node}/state')), deadline_s)
         return found
 
     def _publish(self, kind, message, topic: str, wait_s: float) -> list[str]:

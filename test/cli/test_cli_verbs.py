@@ -1,0 +1,170 @@
+"""The command line as a user meets it: one process per command."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import av
+import cv2
+import pytest
+from harness import PATIENCE_S, environment
+
+from vla_nav.cli import MODULES, domain
+from vla_nav.cli.domain import domain_problem, private_domain
+
+
+@pytest.fixture
+def vla_nav(models, tmp_path):
+    """Run `vla_nav ...` in an empty folder."""
+    def run(*words, **more):
+        return subprocess.run([sys.executable, '-m', 'vla_nav', *words], capture_output=True,
+                              text=True, cwd=tmp_path, timeout=6 * PATIENCE_S, check=False,
+                              env=environment(VLA_NAV_MODELS=str(models), **more))
+    return run
+
+
+def test_help_lists_every_verb_and_loads_nothing_heavy(vla_nav):
+    done = vla_nav('--help')
+    assert done.returncode == 0
+    for verb in ('drive', 'sim', 'say', 'stop', 'resume', 'doctor', 'rollout', 'train'):
+        assert f'    {verb} ' in done.stdout
+    code = ('import sys; from vla_nav.cli import build_parser; build_parser(); '
+            "print([m for m in ('torch', 'transformers', 'mujoco', 'matplotlib', 'av', 'pyarrow', "
+            "'cyclonedds', 'rclpy') if m in sys.modules])")
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          env=environment(), check=True)
+    assert done.stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize('verb', ['drive', 'sim', 'say', 'stop', 'resume', 'doctor'])
+def test_each_verb_shows_examples(vla_nav, verb):
+    done = vla_nav(verb, '--help')
+    assert done.returncode == 0
+    assert f'vla_nav {verb}' in done.stdout.split('examples:')[1]
+
+
+@pytest.mark.parametrize(('words', 'message'), [
+    (('say', ''), 'instruction is empty'),
+    (('drive', '--instruction', 'x' * 1000), 'instruction has 1000 characters'),
+    (('drive', '--sim', '--model', 'forwrad'), "did you mean 'forward'?"),
+    (('drive', '--sim', '--model', 'forward'), 'does not fit'),
+    (('drive', '--sim', '--seed', '-1'), '--seed is -1'),
+    (('drive', '--robot', 'nobody'), "robot is 'nobody'"),
+    (('drive', '--model', 'forward', '--ros-args', '-p', 'stale_timeout:=1.0'),
+     'did you mean stale_timeout_s?'),
+    (('sim', '--seed', '-1'), 'seed is -1; expected a whole number from 0'),
+])
+def test_bad_input_is_one_line_and_exit_code_2(vla_nav, words, message):
+    done = vla_nav(*words)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_an_unknown_verb_is_refused(vla_nav):
+    done = vla_nav('drvie')
+    assert done.returncode == 2
+    assert 'drvie' in done.stderr
+
+
+def test_nobody_listens(vla_nav):
+    done = vla_nav('say', '--wait', '0.5', '--topic', 'nowhere', 'go to the red cone')
+    assert done.returncode == 1
+    assert 'nobody listens on /nowhere' in done.stderr
+    done = vla_nav('stop', '--wait', '0.5', '--node', '/nobody_here/drive')
+    assert done.returncode == 1
+    assert 'emergency stop on /nobody_here/emergency_stop' in done.stderr
+    assert vla_nav('resume', '--wait', '0.5', '--node', '/nobody').returncode == 1
+
+
+def test_say_stop_resume_by_hand(vla_nav, models, tmp_path):
+    with open(tmp_path / 'log', 'wb') as log:
+        drive = subprocess.Popen(
+            [sys.executable, '-m', 'vla_nav', 'drive', '--model', 'forward', '--robot',
+             str(models / 'tiny.yaml'), '--ros-args', '-r', '__ns:=/by_hand'],
+            stdout=log, stderr=subprocess.STDOUT,
+            env=environment(VLA_NAV_MODELS=str(models)))
+    try:
+        done = vla_nav('say', '--wait', '30', '--namespace', '/by_hand', 'go to the red cone')
+        assert done.returncode == 0, done.stderr
+        assert '/by_hand/drive heard: go to the red cone' in done.stdout
+        assert '/by_hand/drive is WAITING' in done.stdout
+        done = vla_nav('stop', '--wait', '30', '--node', '/by_hand/drive')
+        assert (done.returncode, done.stdout[:23]) == (0, '/by_hand/drive: stopped')
+        done = vla_nav('resume', '--wait', '30', '--node', '/by_hand/drive')
+        assert (done.returncode, done.stdout[:23]) == (0, '/by_hand/drive: resumed')
+    finally:
+        drive.terminate()
+        assert drive.wait(PATIENCE_S) == 0
+
+
+def test_doctor_says_what_is_fine(vla_nav):
+    done = vla_nav('doctor')
+    assert done.returncode == 0, done.stdout
+    assert 'DDS between two processes fine' in ' '.join(done.stdout.split())
+    assert 'there and back' in done.stdout
+    assert 'drawing without a display fine' in ' '.join(done.stdout.split())
+    assert 'vla_nav[sim]' in done.stdout
+    assert 'Ready to drive.' in done.stdout
+
+
+def test_doctor_names_what_is_broken(vla_nav):
+    done = vla_nav('doctor', CYCLONEDDS_URI='<General><Interfaces><NetworkInterface '
+                   'name="nosuch0"/></Interfaces></General>')
+    assert done.returncode == 1
+    assert 'Broken: DDS between two processes' in done.stdout
+    assert 'check CYCLONEDDS_URI and the interfaces it names' in done.stdout
+    done = vla_nav('doctor', '--quick', ROS_DOMAIN_ID='500')
+    assert done.returncode == 1
+    assert "ROS_DOMAIN_ID is '500'; expected a number from 0 to 101" in done.stdout
+
+
+def test_a_private_domain_is_one_that_nobody_uses(monkeypatch):
+    taken = set()
+    monkeypatch.setattr(domain, '_taken', lambda port: (port - 7400) // 250 in taken)
+    first = private_domain()
+    taken.add(first)
+    assert private_domain() != first
+    taken.update(range(102))
+    with pytest.raises(domain.DomainError, match='set ROS_DOMAIN_ID'):
+        private_domain()
+    assert domain_problem('42') is None
+    assert 'expected a number' in domain_problem('many')
+
+
+def test_a_simulated_drive_leaves_video_map_and_figures(vla_nav, models, tmp_path):
+    """The tiny model cannot find anything: it fails, and leaves everything it should."""
+    started = time.time()
+    done = vla_nav('drive', '--sim', '--model', 'forward', '--robot', str(models / 'tiny.yaml'),
+                   '--seed', '0', '--out', 'run')
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert 'DRIVING' in done.stdout
+    figures = json.loads((tmp_path / 'run' / 'run.json').read_text())
+    assert figures['outcome'] in ('collision', 'timeout')
+    assert figures['exit_code'] == 1
+    assert figures['instruction'] == 'stop at the red box'
+    assert figures['target'] == 'red box'
+    assert figures['distance_m'] > 0.6
+    assert 'DRIVING' in [moment['state'] for moment in figures['states']]
+    with av.open(str(tmp_path / 'run' / 'video.mp4')) as video:
+        frames = [frame.to_ndarray(format='rgb24') for frame in video.decode(video=0)]
+    assert len(frames) > 10
+    assert frames[0].shape == (480, 640, 3)
+    assert (frames[0][:30, 300:] < 40).mean() > 0.8, 'the bar with the sentence'
+    assert cv2.imread(str(tmp_path / 'run' / 'map.png')).std() > 10
+    assert os.path.getmtime(tmp_path / 'run' / 'map.png') > started
+
+
+def test_an_instruction_that_fits_nothing_here_is_named(vla_nav, models):
+    done = vla_nav('drive', '--sim', '--model', 'forward', '--robot', str(models / 'tiny.yaml'),
+                   '--instruction', 'go to the orange ball', '--out', 'run')
+    assert done.returncode == 2
+    assert 'fits no single object of this scene' in done.stderr
+    assert 'red box' in done.stderr
+
+
+def test_every_module_is_there():
+    for name in MODULES:
+        assert callable(__import__(f'vla_nav.cli.{name}', fromlist=['add_parser']).add_parser)
