@@ -57,6 +57,7 @@ setup(
         'console_scripts': [
             'vla_nav = vla_nav.cli:main',
             'drive = vla_nav.nodes.drive:main',
+            'record = vla_nav.nodes.record:main',
             'sim = vla_nav.nodes.sim:main',
         ],
     },

@@ -1,0 +1,1 @@
+"""Data and a variant become a checkpoint."""
