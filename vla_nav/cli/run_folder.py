@@ -35,6 +35,7 @@ class RunFolder:
         self._images: list[tuple[bytes, str, str, tuple[float, float]]] = []
         self._poses: list[list[float]] = []
         self._states: list[dict] = []
+        self._told: list[str] = []
         self._rates: list[float] = []
 
     def add_image(self, image: np.ndarray, _steady_s: float) -> None:
@@ -56,6 +57,8 @@ class RunFolder:
         if not self._states or self._states[-1]['state'] != drive['state']:
             self._states.append({'time_s': round(time.monotonic() - self._started_s, 2),
                                  'state': drive['state'], 'reason': drive['reason']})
+        if drive['instruction'] and drive['instruction'] not in self._told[-1:]:
+            self._told.append(drive['instruction'])
         rate = monitor.diagnostics.get('policy rate (Hz)')
         if rate and drive['state'] == 'DRIVING' and float(rate) > 0.0:
             self._rates.append(float(rate))
@@ -72,6 +75,8 @@ class RunFolder:
             'outcome': self.figures.get('outcome', 'not started'), **self.figures, **figures,
             **{name: last.get(name) for name in ('target', 'distance_m', 'elapsed_s', 'collided',
                                                  'real_time_factor')},
+            'instructions': self._told,
+            'instruction': self._told[-1] if self._told else None,
             'model_sha256': diagnostics.get('model sha256'),
             'policy_hz': round(float(np.median(self._rates)), 2) if self._rates else None,
             'latency_p50_s': _number(diagnostics.get('latency p50 (s)')),

@@ -166,7 +166,7 @@ class SimRun:
         args = self._args
         files = self._folder.save(
             exit_code=code, seed=args.seed, level=args.level, model=args.model,
-            robot=args.robot, instruction=self._instruction)
+            robot=args.robot)
         self._status.conclude(self._folder.figures, files)
 
 
