@@ -67,15 +67,13 @@ class NodeParameters:
             raise ParameterAlreadyDeclaredException(taken)
         for parameter, descriptor in declared:
             result = self._set_atomically(
-                [parameter], {parameter.name: descriptor}, declaring=True
-            )
+                [parameter], {parameter.name: descriptor}, declaring=True)
             if not result.successful:
                 if result.reason.startswith('Wrong parameter type'):
                     expected = Parameter.Type(descriptor.type).name
                     raise InvalidParameterTypeException(parameter, expected)
                 raise InvalidParameterValueException(
-                    parameter.name, parameter.value, result.reason
-                )
+                    parameter.name, parameter.value, result.reason)
         return [self._parameters[parameter.name] for parameter, _ in declared]
 
     def _declaration(self, namespace: str, entry: tuple, ignore_override: bool):
