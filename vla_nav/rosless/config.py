@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import xml.etree.ElementTree as xml
 from pathlib import Path
 from urllib.parse import unquote, urlparse
+from xml.sax.saxutils import quoteattr
 
 from .exceptions import RoslessError
 
 MAX_DOMAIN_ID = 232
-MAX_PARTICIPANT_INDEX = 99
+MAX_PARTICIPANTS = 100
+_LOOPBACK = '<NetworkInterface address="127.0.0.1" multicast="false"/>'
+_SIOCGIFFLAGS, _SIOCGIFADDR = 0x8913, 0x8915
+_IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
 _RANGES = ('LOCALHOST', 'SUBNET', 'OFF', 'SYSTEM_DEFAULT')
 
 
@@ -58,7 +63,13 @@ def static_peers() -> list[str]:
     return [p.strip() for p in os.environ.get('ROS_STATIC_PEERS', '').split(';') if p.strip()]
 
 
-def cyclonedds_config() -> str:
+def participant_ports(domain_id: int) -> range:
+    """The UDP ports that processes of a domain share on one machine: two for each."""
+    first = 7410 + 250 * domain_id
+    return range(first, min(first + 2 * MAX_PARTICIPANTS, 65536))
+
+
+def cyclonedds_config(domain_id: int) -> str:
     """Cyclone DDS configuration, fragments separated by commas; the user's own comes last.
 
     Raises:
@@ -72,35 +83,59 @@ def cyclonedds_config() -> str:
         _check_uri(uri)
     else:
         general, discovery = _scope()
+    last_index = len(participant_ports(domain_id)) // 2 - 1
+    discovery = (
+        '<ParticipantIndex>auto</ParticipantIndex>'
+        f'<MaxAutoParticipantIndex>{last_index}</MaxAutoParticipantIndex>{discovery}'
+    )
     own = (
-        f'<CycloneDDS><Domain>{general}<Discovery><ParticipantIndex>auto</ParticipantIndex>'
-        f'<MaxAutoParticipantIndex>{MAX_PARTICIPANT_INDEX}</MaxAutoParticipantIndex>'
-        f'{discovery}</Discovery><Internal>{internal}</Internal></Domain></CycloneDDS>'
+        f'<CycloneDDS><Domain><General>{general}</General><Discovery>{discovery}</Discovery>'
+        f'<Internal>{internal}</Internal></Domain></CycloneDDS>'
     )
     return f'{own},{uri}' if uri else own
 
 
 def _scope() -> tuple[str, str]:
+    """What goes into `<General>` and `<Discovery>`."""
     scope, peers = discovery_range(), static_peers()
-    if scope in ('SUBNET', 'SYSTEM_DEFAULT'):
-        return '', _peers(peers if scope == 'SUBNET' else [])
+    if scope == 'SYSTEM_DEFAULT':
+        return '', ''
+    no_multicast = '<AllowMulticast>false</AllowMulticast>'
     if scope == 'OFF':
-        return '<General><AllowMulticast>false</AllowMulticast></General>', (
-            f'<Tag>ros_discovery_off_{os.getpid()}</Tag>'
-        )
-    interface = '' if peers else '<Interfaces><NetworkInterface address="127.0.0.1"/></Interfaces>'
-    general = f'<General>{interface}<AllowMulticast>false</AllowMulticast></General>'
-    return general, _peers(['127.0.0.1', *peers])
-
-
-def _peers(addresses: list[str]) -> str:
-    if not addresses:
-        return ''
-    return '<Peers>' + ''.join(f'<Peer address="{a}"/>' for a in addresses) + '</Peers>'
+        return no_multicast, f'<Tag>ros_discovery_off_{os.getpid()}</Tag>'
+    # Those on this machine that keep to localhost hear no multicast and use the loopback.
+    interfaces = _LOOPBACK
+    if (scope == 'SUBNET' or peers) and _is_networked():
+        interfaces = f'<NetworkInterface autodetermine="true"/>{_LOOPBACK}'
+    general = f'<Interfaces>{interfaces}</Interfaces>'
+    if scope == 'LOCALHOST':
+        general += no_multicast
+    addresses = ''.join(f'<Peer address={quoteattr(a)}/>' for a in ('127.0.0.1', *peers))
+    return general, f'<Peers>{addresses}</Peers>'
 
 
 def interface_names() -> list[str]:
     return [name for _, name in socket.if_nameindex()]
+
+
+def _is_networked() -> bool:
+    """Whether an interface other than the loopback is up and has an IPv4 address."""
+    if not sys.platform.startswith('linux'):
+        return True
+    import fcntl
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for name in interface_names():
+            request = name.encode()[:15].ljust(40, b'\0')
+            try:
+                answer = fcntl.ioctl(probe, _SIOCGIFFLAGS, request)
+                flags = int.from_bytes(answer[16:18], sys.byteorder)
+                fcntl.ioctl(probe, _SIOCGIFADDR, request)
+            except OSError:
+                continue
+            if flags & _IFF_UP and not flags & _IFF_LOOPBACK:
+                return True
+    return False
 
 
 def _check_uri(uri: str) -> None:
@@ -142,10 +177,24 @@ def _tag(element: xml.Element) -> str:
 
 def participant_failure(domain_id: int, error: Exception) -> RoslessError:
     """Why joining a domain failed, as far as can be told from here."""
-    first = 7400 + 250 * domain_id
+    ports = participant_ports(domain_id)
+    if not any(_is_free(port) for port in ports):
+        return RoslessError(
+            f'cannot join DDS domain {domain_id}: all of its participant ports on this machine'
+            f' (UDP {ports[0]} to {ports[-1]}) are taken; stop some nodes or set another'
+            ' ROS_DOMAIN_ID'
+        )
     return RoslessError(
-        f'cannot join DDS domain {domain_id}: {error}. Either all participant ports'
-        f' ({first + 10} to {first + 11 + 2 * MAX_PARTICIPANT_INDEX}) are taken: stop some nodes'
-        ' or set another ROS_DOMAIN_ID; or the network interface cannot be used: there are'
-        f' {", ".join(interface_names())}; set CYCLONEDDS_URI or ROS_AUTOMATIC_DISCOVERY_RANGE'
+        f'cannot join DDS domain {domain_id}: {error} Interfaces of this machine:'
+        f' {", ".join(interface_names())}; is the one that CYCLONEDDS_URI or'
+        ' ROS_AUTOMATIC_DISCOVERY_RANGE asks for up?'
     )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(('', port))
+        except OSError:
+            return False
+        return True

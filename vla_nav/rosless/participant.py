@@ -31,7 +31,7 @@ def _acquire_domain(domain_id: int) -> None:
         domain, users = _domains.get(domain_id, (None, 0))
         if domain is None:
             try:
-                domain = Domain(domain_id, cyclonedds_config())
+                domain = Domain(domain_id, cyclonedds_config(domain_id))
             except DDSException as error:
                 raise participant_failure(domain_id, error) from None
         _domains[domain_id] = (domain, users + 1)
