@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from small_robot import Robot
 
 from vla_nav.episodes.dataset import DatasetSettings, build_dataset
 from vla_nav.episodes.errors import EpisodeError
@@ -16,11 +17,9 @@ from vla_nav.episodes.windows import EpisodeDataset
 
 @pytest.fixture(scope='module', params=['mp4', 'png'])
 def root(request, tmp_path_factory):
-    import conftest
-
     folder = tmp_path_factory.mktemp('windows')
     for index in range(3):
-        conftest.Robot(steps=40 + 7 * index, instruction=f'task {index % 2}').write(
+        Robot(steps=40 + 7 * index, instruction=f'task {index % 2}').write(
             folder / 'bags', f'bag_{index}')
     return build_dataset([folder / 'bags'], folder / 'out',
                          DatasetSettings(images=request.param)).root

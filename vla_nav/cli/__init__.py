@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from vla_nav.errors import VlaNavError
 
-MODULES = ('drive', 'sim', 'say', 'doctor', 'record', 'demos', 'dataset', 'train', 'rollout',
-           'pretrain')
+MODULES = ('drive', 'sim', 'say', 'doctor', 'record', 'recover', 'demos', 'dataset', 'view',
+           'train', 'rollout', 'pretrain')
 """Modules of this package with an `add_parser(subparsers)`, in the order of `--help`."""
 
 EXAMPLES = """examples:

@@ -1,0 +1,81 @@
+"""vla_nav record: topics become bags; vla_nav teleop: a terminal drives."""
+
+from __future__ import annotations
+
+import argparse
+
+RECORD_EXAMPLES = """examples:
+  vla_nav record --robot my_robot.yaml --out data/episodes
+  vla_nav record --ros-args --params-file config/record.yaml -r __ns:=/robot1
+
+then, from anywhere:
+  vla_nav teleop                                   drive, r records, s stops, m marks success
+  ros2 service call /record/start std_srvs/srv/Trigger
+  ros2 service call /record/mark std_srvs/srv/SetBool "{data: true}"
+  ros2 service call /record/stop std_srvs/srv/Trigger
+
+Needs an instruction first (vla_nav say "go to the red cone"), unless --no-instruction is given.
+"""
+TELEOP_EXAMPLES = """examples:
+  vla_nav teleop                                   the robot alone: publishes cmd_vel
+  vla_nav teleop --takeover                        beside a policy: publishes teleop_cmd_vel
+  vla_nav teleop --wasd                            letters drive, Shift-r s d command
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add both verbs."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    record = subparsers.add_parser(
+        'record', help='record episodes from a robot', epilog=RECORD_EXAMPLES,
+        description="Run the recorder node: it writes the contract's topics untouched into one "
+        'rosbag2 folder (MCAP) per episode, on service call or gamepad button. Parameters: '
+        'config/record.yaml.', formatter_class=formatter)
+    record.add_argument('--robot', default='sim', help='contract: a file, or a name in '
+                        'config/robots/ (sim)')
+    record.add_argument('--out', default='data/episodes', help='folder for the bags '
+                        '(data/episodes)')
+    record.add_argument('--extra-topics', default='', metavar='A,B', help='record these too')
+    record.add_argument('--no-instruction', action='store_true',
+                        help='record episodes without an instruction')
+    record.add_argument('--compress', action='store_true', help='zstd chunks, for raw images')
+    record.set_defaults(func=run_record)
+    teleop = subparsers.add_parser(
+        'teleop', help='drive a robot by the keys of this terminal', epilog=TELEOP_EXAMPLES,
+        description='Drive by arrow keys and command the recorder: r record, s stop, d discard, '
+        'm mark success, n mark failure, space halt, q quit.', formatter_class=formatter)
+    teleop.add_argument('--robot', default='sim', help='contract (sim)')
+    topic = teleop.add_mutually_exclusive_group()
+    topic.add_argument('--takeover', action='store_true',
+                       help="publish on the contract's teleop topic, for the drive node")
+    topic.add_argument('--topic', help="publish here instead of the contract's command topic")
+    teleop.add_argument('--recorder', default='record', help='name of the recorder node (record)')
+    teleop.add_argument('--wasd', action='store_true',
+                        help='w a s d drive too; the recorder then takes Shift-r, s, d')
+    teleop.set_defaults(func=run_teleop)
+
+
+def run_record(args: argparse.Namespace) -> int:
+    """Run the recorder node."""
+    import json
+
+    from vla_nav.nodes.record import main
+
+    given = {'robot': args.robot, 'out': args.out, 'extra_topics': args.extra_topics,
+             'require_instruction': not args.no_instruction, 'compress': args.compress}
+    words = ['--ros-args']
+    for name, value in given.items():
+        words += ['-p', f'{name}:={json.dumps(value)}']
+    # What the user says after --ros-args comes later, and so counts more.
+    return main([*words, *args.ros_args[1:]])
+
+
+def run_teleop(args: argparse.Namespace) -> int:
+    """Drive by keys."""
+    from vla_nav.contract import Contract
+    from vla_nav.nodes.drive_parameters import contract_file
+    from vla_nav.nodes.teleop import main
+
+    contract = Contract.load(contract_file(args.robot))
+    topic = contract.teleop_topic if args.takeover else args.topic or contract.command.topic
+    return main(contract, topic, args.recorder, args.wasd, args.ros_args)

@@ -1,0 +1,229 @@
+"""Driving and recording by the keys of a terminal, where ROS has no teleop."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import sys
+import termios
+import threading
+import time
+import tty
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vla_nav import rosless
+from vla_nav.contract import Command, Contract
+from vla_nav.control import Limiter
+from vla_nav.errors import VlaNavError
+
+rosless.ensure()
+
+import rclpy  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.signals import SignalHandlerOptions  # noqa: E402
+from std_srvs.srv import SetBool, Trigger  # noqa: E402
+
+from vla_nav.nodes import messages, qos  # noqa: E402
+
+RATE_HZ = 20.0
+HOLD_S = 0.6
+"""A key counts this long: terminals repeat a held key, but only after a pause."""
+YIELD_S = 0.4
+"""Zeros go out this long after the last key before a policy may drive again."""
+ARROWS = {'\x1b[A': 'forward', '\x1b[B': 'back', '\x1b[D': 'left', '\x1b[C': 'right',
+          '\x1bOA': 'forward', '\x1bOB': 'back', '\x1bOD': 'left', '\x1bOC': 'right'}
+LETTERS = {'w': 'forward', 's': 'back', 'a': 'left', 'd': 'right'}
+COMMANDS = {'r': 'start', 's': 'stop', 'd': 'discard', 'm': 'success', 'n': 'failure'}
+MOVES = {'forward': (0, 1.0), 'back': (0, -1.0), 'left': (1, 1.0), 'right': (1, -1.0)}
+
+
+def keymap(wasd: bool) -> dict[str, str]:
+    """What each key does. With letters driving, the recorder's keys need Shift."""
+    keys = {**ARROWS, ' ': 'halt', 'q': 'quit', '\x03': 'quit', '+': 'faster', '-': 'slower'}
+    keys |= {letter.upper(): action for letter, action in COMMANDS.items()}
+    letters = LETTERS if wasd else {}
+    return keys | {letter: action for letter, action in COMMANDS.items()
+                   if letter not in letters} | letters
+
+
+def split_keys(text: str) -> Iterator[str]:
+    """Split what a terminal sent into keys; an arrow is three characters."""
+    while text:
+        length = 3 if text[:2] in ('\x1b[', '\x1bO') else 1
+        yield text[:length]
+        text = text[length:]
+
+
+@dataclass
+class Keys:
+    """What the keys pressed so far ask for."""
+
+    command: Command
+    speed: float = 0.6
+    """Share of the contract's limits."""
+    halted: bool = False
+
+    def __post_init__(self) -> None:
+        self._until = [-math.inf, -math.inf]
+        self._sign = [0.0, 0.0]
+
+    def press(self, action: str, now_s: float) -> None:
+        """Take in a key that drives."""
+        if action == 'halt':
+            self.halted, self._until = True, [-math.inf, -math.inf]
+        elif action in ('faster', 'slower'):
+            self.speed = min(1.0, max(0.1, self.speed + (0.1 if action == 'faster' else -0.1)))
+        elif action in MOVES:
+            axis, sign = MOVES[action]
+            self.halted = False
+            self._sign[axis], self._until[axis] = sign, now_s + HOLD_S
+
+    def wanted(self, now_s: float) -> tuple[float, float]:
+        """The velocity asked for, in the command's fields and SI units."""
+        low, high = self.command.low, self.command.high
+        speeds = []
+        for axis in range(2):
+            share = self._sign[axis] * self.speed if now_s < self._until[axis] else 0.0
+            speeds.append(share * (high[axis] if share > 0 else -low[axis]))
+        return speeds[0], speeds[1]
+
+    def speaking(self, now_s: float) -> bool:
+        """Whether anything should be published: a human at the keys, or a halt."""
+        return self.halted or now_s < max(self._until) + YIELD_S
+
+
+class TeleopNode(Node):
+    """Publishes the keys' velocity and calls the recorder's services."""
+
+    def __init__(self, contract: Contract, topic: str, recorder: str, always: bool) -> None:
+        super().__init__('teleop')
+        self.keys = Keys(contract.command)
+        self.limiter = Limiter(contract.command)
+        self.topic = self.resolve_topic_name(topic)
+        self.status = ''
+        self.answer = ''
+        self._always = always
+        self._recorder = self.resolve_topic_name(recorder)
+        self._message = messages.CommandMessage(contract.command, 'base_link')
+        self._publisher = self.create_publisher(messages.TYPES[contract.command.type], topic,
+                                                qos.COMMAND)
+        self._triggers = {name: self.create_client(Trigger, f'{recorder}/{name}')
+                          for name in ('start', 'stop', 'discard')}
+        self._marker = self.create_client(SetBool, f'{recorder}/mark')
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._hear, qos.RELIABLE)
+        self.create_timer(1.0 / RATE_HZ, self._tick)
+
+    def do(self, action: str) -> None:
+        """Act on a key."""
+        if action in ('start', 'stop', 'discard'):
+            self._call(self._triggers[action], Trigger.Request(), action)
+        elif action in ('success', 'failure'):
+            self._call(self._marker, SetBool.Request(data=action == 'success'), action)
+        else:
+            self.keys.press(action, time.monotonic())
+
+    def stand_still(self) -> None:
+        """Say zero a few times."""
+        for _ in range(5):
+            self._publisher.publish(
+                self._message.fill(0.0, 0.0, self.get_clock().now().nanoseconds))
+            time.sleep(0.02)
+
+    def _tick(self) -> None:
+        now_s = time.monotonic()
+        if self.keys.halted:
+            self.limiter.stop()
+        else:
+            self.limiter.approach(*self.keys.wanted(now_s), 1.0 / RATE_HZ)
+        if self._always or self.limiter.moving or self.keys.speaking(now_s):
+            self._publisher.publish(self._message.fill(
+                self.limiter.v0, self.limiter.v1, self.get_clock().now().nanoseconds))
+
+    def _call(self, client, request, action: str) -> None:
+        if not client.service_is_ready():
+            self.answer = (f'no recorder at {self._recorder}: start `vla_nav record`, or give its '
+                           'name with --recorder')
+            return
+        self.answer = f'{action} ...'
+        client.call_async(request).add_done_callback(self._answered)
+
+    def _answered(self, future) -> None:
+        response = future.result()
+        self.answer = response.message if response.success else f'refused: {response.message}'
+
+    def _hear(self, message: DiagnosticArray) -> None:
+        name = f'{self._recorder.strip("/")}: recorder'
+        for status in message.status:
+            if status.name == name:
+                values = {pair.key: pair.value for pair in status.values}
+                seconds = f' {float(values["seconds"]):.0f} s' if values['episode'] else ''
+                self.status = status.message + seconds
+
+
+HELP = """arrows{letters} drive   space halts   + - speed   q quits
+{prefix}r record   {prefix}s stop   {prefix}d discard   m success   n failure
+"""
+
+
+def main(contract: Contract, topic: str, recorder: str, wasd: bool,
+         ros_args: list[str] | None = None) -> int:
+    """Drive by keys until q. Raises VlaNavError if this is no terminal."""
+    if not sys.stdin.isatty():
+        raise VlaNavError('teleop needs a terminal on its standard input; start it in one, or '
+                          'use a gamepad with teleop_twist_joy')
+    rclpy.init(args=ros_args, signal_handler_options=SignalHandlerOptions.NO)
+    node = TeleopNode(contract, topic, recorder, always=topic != contract.teleop_topic)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    ending = threading.Event()
+    spinner = threading.Thread(target=_spin, args=(executor, ending), daemon=True)
+    before = termios.tcgetattr(sys.stdin)
+    print(HELP.format(letters=', w a s d' if wasd else '', prefix='Shift-' if wasd else ''))
+    try:
+        tty.setcbreak(sys.stdin)
+        spinner.start()
+        _listen(node, keymap(wasd))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        ending.set()
+        spinner.join()
+        node.stand_still()
+        executor.shutdown(timeout_sec=1.0)
+        node.destroy_node()
+        rclpy.try_shutdown()
+        print()
+    return 0
+
+
+def _listen(node: TeleopNode, keys: dict[str, str]) -> None:
+    while True:
+        if select.select([sys.stdin], [], [], 0.1)[0]:
+            text = os.read(sys.stdin.fileno(), 256).decode(errors='ignore')
+            if not text:
+                return
+            for key in split_keys(text):
+                action = keys.get(key)
+                if action == 'quit':
+                    return
+                if action:
+                    node.do(action)
+        fields = node.keys.command.fields
+        halted = '  halted' if node.keys.halted else ''
+        line = (f'{fields[0]} {node.limiter.v0:+.2f}  {fields[1]} {node.limiter.v1:+.2f}{halted}'
+                f'  |  {node.status or "no recorder"}  |  {node.answer}')
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 120
+        print(f'\r\x1b[K{line[:columns - 1]}', end='', flush=True)
+
+
+def _spin(executor: SingleThreadedExecutor, ending: threading.Event) -> None:
+    while not ending.is_set():
+        try:
+            executor.spin_once(timeout_sec=0.1)
+        except ExternalShutdownException:
+            return
