@@ -26,8 +26,9 @@ class Slot:
     def ended(self) -> bool:
         """Whether nothing more is to be driven."""
         outcome = self.simulation.outcome
-        return outcome not in (Outcome.RUNNING, Outcome.SUCCESS) or (
-            outcome is Outcome.SUCCESS and self.linger <= 0)
+        if outcome is Outcome.SUCCESS:
+            return self.linger <= 0
+        return outcome is not Outcome.RUNNING or self.simulation.rested_at is not None
 
 
 class LockStep:

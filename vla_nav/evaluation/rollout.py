@@ -19,6 +19,8 @@ from vla_nav.sim.visibility import objects_in_view
 
 WIDTH = 12
 """Scenes side by side in one process."""
+WRONG_OBJECT = 'wrong_object'
+"""Outcome of an attempt that came to rest at another object, and is not driven on."""
 FIRST_SEED = 1_000_000_000
 """Scene seeds are FIRST_SEED + 1,000,000 * seed + n: training uses none of them."""
 
@@ -46,6 +48,7 @@ class Attempt:
     swapped: bool
     instruction: str
     outcome: str
+    """success, collision, timeout or wrong_object."""
     rested_at: int | None
     """The object it came to rest at."""
     time_s: float
@@ -110,14 +113,13 @@ def summarise(attempts: Sequence[Attempt], settings: RolloutSettings) -> dict:
     plain = [a for a in attempts if not a.swapped]
     done = sum(a.success for a in plain)
     low, high = wilson(done, len(plain))
-    wrong = sum(a.rested_at not in (None, a.target) for a in plain)
     summary = {
         **{key: value for key, value in asdict(settings).items() if key != 'scenes'},
         'scenes': len(plain),
         'success': done / max(len(plain), 1), 'success_low': low, 'success_high': high,
         'collisions': sum(a.outcome == 'collision' for a in plain),
         'timeouts': sum(a.outcome == 'timeout' for a in plain),
-        'wrong_object': wrong,
+        'wrong_object': sum(a.outcome == WRONG_OBJECT for a in plain),
         'time_s': _median([a.time_s for a in plain if a.success]),
         'final_distance_m': _median([a.distance_m for a in plain]),
         'path_efficiency': float(np.mean([a.efficiency for a in plain])) if plain else 0.0,
@@ -183,9 +185,11 @@ def _attempt(slot: Slot, trial: Trial) -> Attempt:
     start = simulation.scene.start
     shortest = max(math.hypot(goal.x - start[0], goal.y - start[1]) - SUCCESS_RADIUS_M, 0.0)
     success = simulation.outcome.value == 'success'
+    outcome = simulation.outcome.value
+    if outcome == 'running':
+        outcome = WRONG_OBJECT
     return Attempt(
-        trial.seed, trial.target, trial.swapped, simulation.scene.instruction,
-        simulation.outcome.value, simulation.rested_at, simulation.elapsed_s,
+        trial.seed, trial.target, trial.swapped, simulation.scene.instruction, outcome, simulation.rested_at, simulation.elapsed_s,
         simulation.distance_m, driven,
         min(1.0, shortest / max(driven, 1e-6)) if success else 0.0)
 
