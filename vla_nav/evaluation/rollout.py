@@ -189,7 +189,8 @@ def _attempt(slot: Slot, trial: Trial) -> Attempt:
     if outcome == 'running':
         outcome = WRONG_OBJECT
     return Attempt(
-        trial.seed, trial.target, trial.swapped, simulation.scene.instruction, outcome, simulation.rested_at, simulation.elapsed_s,
+        trial.seed, trial.target, trial.swapped, simulation.scene.instruction, outcome,
+        simulation.rested_at, simulation.elapsed_s,
         simulation.distance_m, driven,
         min(1.0, shortest / max(driven, 1e-6)) if success else 0.0)
 
