@@ -185,7 +185,7 @@ def participant_failure(domain_id: int, error: Exception) -> RoslessError:
             ' ROS_DOMAIN_ID'
         )
     return RoslessError(
-        f'cannot join DDS domain {domain_id}: {error} Interfaces of this machine:'
+        f'cannot join DDS domain {domain_id} ({error}). Interfaces of this machine:'
         f' {", ".join(interface_names())}; is the one that CYCLONEDDS_URI or'
         ' ROS_AUTOMATIC_DISCOVERY_RANGE asks for up?'
     )

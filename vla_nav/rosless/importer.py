@@ -90,13 +90,11 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         package, _, rest = fullname.partition('.')
         if rest not in ('', 'msg', 'srv'):
             return False
-        # A package is ours only if the type store has it; cheap once rclpy was imported.
+        # Imports that fail for other reasons must not load the type store.
         typestore = sys.modules.get(f'{_HERE}.typestore')
-        if typestore is None:
-            if not package.endswith(('_msgs', '_interfaces', '_srvs')):
-                return False
-            typestore = importlib.import_module(f'{_HERE}.typestore')
-        return package in typestore.store().packages()
+        if typestore is None and not package.endswith(('_msgs', '_interfaces', '_srvs')):
+            return False
+        return importlib.import_module(f'{_HERE}.typestore').store().has_package(package)
 
     def create_module(self, spec):
         kind = InterfaceModule if spec.name.endswith(('.msg', '.srv')) else ModuleType

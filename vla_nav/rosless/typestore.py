@@ -83,8 +83,8 @@ class MessageStore(Typestore):
     def _find_on_ros_path(self, name: str) -> bool:
         # A robot's own interfaces, installed as text beside a ROS 2 that this Python cannot use.
         package, kind, short = name.split('/')
-        for prefix in filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(':')):
-            path = Path(prefix, 'share', package, kind, f'{short}.{kind}')
+        for folder in _shared(package):
+            path = folder / kind / f'{short}.{kind}'
             if not path.is_file():
                 continue
             (self.add_service if kind == 'srv' else self.add_message)(name, path.read_text())
@@ -100,9 +100,17 @@ class MessageStore(Typestore):
                 names.add(inner[1])
         return names
 
-    def packages(self) -> set[str]:
-        """Names of all packages with interfaces."""
-        return {name.partition('/')[0] for name in self.fielddefs}
+    def has_package(self, package: str) -> bool:
+        """Whether a package has interfaces, here or on the ROS path."""
+        start = f'{package}/'
+        return any(name.startswith(start) for name in self.fielddefs) or any(
+            (folder / kind).is_dir() for folder in _shared(package) for kind in ('msg', 'srv')
+        )
+
+
+def _shared(package: str) -> list[Path]:
+    prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(':')
+    return [Path(prefix, 'share', package) for prefix in prefixes if prefix]
 
 
 def _without_char(desc):
