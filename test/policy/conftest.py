@@ -3,85 +3,27 @@
 import numpy as np
 import pytest
 import torch
+from policy_families import FAMILIES, build_idefics3
 
-SENTENCES = [
-    'go to the red cone', 'drive to the blue ball', 'find the green box and stop',
-    'head for the yellow cylinder on the left', 'move towards the purple cone',
-]
-SPECIAL = [
-    '<pad>', '<s>', '</s>', '<unk>', '<image>', '<fake_token_around_image>', '<global-img>',
-    '<end_of_utterance>', '<where>',
-]
-
-
-def build_tokenizer(special=tuple(SPECIAL), **options):
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=list(special), show_progress=False,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-    )
-    tokenizer.train_from_iterator(SENTENCES, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token='<pad>', bos_token='<s>', eos_token='</s>',
-        unk_token='<unk>', **options,
-    )
-
-
-def build_idefics3(folder, size=64):
-    from transformers import (
-        Idefics3Config,
-        Idefics3ForConditionalGeneration,
-        Idefics3Processor,
-    )
-    from transformers.models.idefics3.image_processing_pil_idefics3 import (
-        Idefics3ImageProcessorPil,
-    )
-
-    tokenizer = build_tokenizer()
-    ids = tokenizer.convert_tokens_to_ids
-    config = Idefics3Config(
-        vision_config={
-            'hidden_size': 32, 'intermediate_size': 64, 'num_hidden_layers': 2,
-            'num_attention_heads': 2, 'image_size': size, 'patch_size': 16,
-        },
-        text_config={
-            'model_type': 'llama', 'hidden_size': 48, 'intermediate_size': 96,
-            'num_hidden_layers': 2, 'num_attention_heads': 2, 'num_key_value_heads': 2,
-            'vocab_size': len(tokenizer), 'pad_token_id': ids('<pad>'),
-            'bos_token_id': ids('<s>'), 'eos_token_id': ids('</s>'),
-        },
-        image_token_id=ids('<image>'), scale_factor=2, pad_token_id=ids('<pad>'),
-    )
-    images = Idefics3ImageProcessorPil(
-        size={'longest_edge': size}, max_image_size={'longest_edge': size},
-        do_image_splitting=False,
-    )
-    processor = Idefics3Processor(images, tokenizer, image_seq_len=(size // 32) ** 2)
-    return save(Idefics3ForConditionalGeneration, config, processor, folder)
-
-
-def save(kind, config, processor, folder):
-    """Make a random model whose outputs visibly depend on its inputs, and save all of it."""
-    torch.manual_seed(0)
-    model = kind(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                fan_in = parameter[0].numel()
-                parameter.normal_(0, fan_in ** -0.5)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+torch.set_num_threads(1)  # for models this small more threads only wait for each other
 
 
 @pytest.fixture(scope='session')
 def idefics3_folder(tmp_path_factory):
     return build_idefics3(tmp_path_factory.mktemp('idefics3'))
+
+
+@pytest.fixture(scope='session')
+def family_folder(tmp_path_factory):
+    """Return a function that gives the folder of a tiny backbone of a family, built once."""
+    folders = {}
+
+    def get(name):
+        if name not in folders:
+            folders[name] = FAMILIES[name](tmp_path_factory.mktemp(name))
+        return folders[name]
+
+    return get
 
 
 @pytest.fixture(scope='session')

@@ -100,3 +100,33 @@ def test_a_long_instruction_is_refused():
 def test_an_instruction_must_be_text():
     with pytest.raises(InstructionError, match='found bytes'):
         clean_instruction(b'go')
+
+
+def test_a_head_must_suit_the_decode():
+    with pytest.raises(SettingsError, match='head.kind is .lstm.; expected residual with decode'):
+        Variant(decode='chunk_oft', loss='l1')
+    with pytest.raises(SettingsError, match='loss is .huber.; expected cross_entropy'):
+        Variant(decode='tokens', head=HeadSettings(kind='none'))
+
+
+@pytest.mark.parametrize('name, expected', [
+    ('frozen_head', {'tune': 'head', 'decode': 'head', 'loss': 'huber'}),
+    ('roboflamingo', {'tune': 'connector', 'context.pooling': 'max', 'head.layers': 4,
+                      'head.window': 12, 'head.output': 'tanh', 'loss': 'huber'}),
+    ('lora_head', {'tune': 'lora', 'decode': 'head'}),
+    ('openvla_lora', {'tune': 'lora', 'decode': 'tokens', 'lora.rank': 32, 'lora.alpha': 16,
+                      'lora.dropout': 0.0, 'lora.init': 'gaussian', 'tokens.bins': 256}),
+    ('openvla_full', {'tune': 'full', 'decode': 'tokens', 'loss': 'cross_entropy'}),
+    ('openvla_oft', {'decode': 'chunk_oft', 'loss': 'l1', 'head.kind': 'residual',
+                     'head.layers': 2}),
+    ('rt2', {'tune': 'full', 'decode': 'tokens', 'vision_language': 0.4}),
+    ('palm_e_frozen', {'tune': 'vision', 'head.state_token': True}),
+    ('palm_e_full', {'tune': 'full', 'head.state_token': True}),
+])
+def test_presets_have_the_mechanisms_of_their_names(name, expected):
+    data = load_variant(name).to_dict()
+    for dotted, value in expected.items():
+        room = data
+        for part in dotted.split('.'):
+            room = room[part]
+        assert room == value, dotted

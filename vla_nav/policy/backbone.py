@@ -16,7 +16,9 @@ from vla_nav.policy.files import FileEntry, combined_sha256, list_files
 from vla_nav.policy.hub import PATTERNS
 from vla_nav.policy.images import ImageReader
 from vla_nav.policy.instruction import refuse_model_tokens
-from vla_nav.policy.prompts import PromptBuilder, Tokens, collate
+from vla_nav.policy.parts import blocks, hidden_size
+from vla_nav.policy.prompts import PromptBuilder, Tokens, collate, extend
+from vla_nav.policy.soft import SoftInputs, SoftPort
 
 PROMPT_CACHE = 4096
 """Prompts whose tokens are kept."""
@@ -145,6 +147,12 @@ class Backbone:
         return int(getattr(config, 'num_hidden_layers', None) or config.layers)
 
     @cached_property
+    def vision_shape(self) -> tuple[int, int]:
+        """Number and size of the vision encoder's blocks."""
+        found = blocks(self.model, 'vision')
+        return len(found), hidden_size(found[0])
+
+    @cached_property
     def image_token_id(self) -> int | None:
         """The id that stands for image features in a prompt, where the model has one."""
         for name in ('image_token_id', 'image_token_index'):
@@ -181,13 +189,25 @@ class Backbone:
         """Raise InstructionError where a sentence contains one of the model's own tokens."""
         refuse_model_tokens(instruction, self.model_tokens)
 
-    def tokens(self, prompts: Sequence[str], height: int, width: int) -> Tokens:
-        """Tokens of a batch of prompts, on the device: what changes with the instruction only."""
-        pad_id = self.tokenizer.pad_token_id
-        if pad_id is None:
-            pad_id = self.tokenizer.eos_token_id or 0
-        batch = collate([self.prompt(p, height, width) for p in prompts], pad_id)
-        return {k: v.to(self.device) for k, v in batch.items()}
+    @property
+    def pad_id(self) -> int:
+        """A token id for positions that are not looked at."""
+        if self.tokenizer.pad_token_id is not None:
+            return self.tokenizer.pad_token_id
+        return self.tokenizer.eos_token_id or 0
+
+    def tokens(
+        self, prompts: Sequence[str], height: int, width: int,
+        suffixes: Sequence[Sequence[int]] | None = None, side: str = 'right',
+    ) -> Tokens:
+        """Tokens of a batch of prompts, on the device: what changes with the instruction only.
+
+        suffixes: token ids that follow each prompt; side: where the batch is padded.
+        """
+        rows = [self.prompt(p, height, width) for p in prompts]
+        if suffixes is not None:
+            rows = [extend(r, s, self.model_type) if len(s) else r for r, s in zip(rows, suffixes)]
+        return {k: v.to(self.device) for k, v in collate(rows, self.pad_id, side).items()}
 
     def pixels(self, images: Sequence[np.ndarray]) -> Tokens:
         """Vision inputs of uint8 (H, W, 3) frames of one size, on the device."""
@@ -225,9 +245,22 @@ class Backbone:
             image = torch.zeros_like(mask)
         return mask, image, mask.sum(1) - 1
 
-    def hidden_states(self, batch: Tokens, last_layer_only: bool = False) -> HiddenStates:
+    @cached_property
+    def port(self) -> SoftPort:
+        """Where vectors other than token embeddings enter the model."""
+        return SoftPort(self.model, self.layers)
+
+    def feed(self, soft: SoftInputs | None) -> None:
+        """Set the vectors that the next forward pass takes beside its tokens."""
+        if soft is not None or 'port' in self.__dict__:
+            self.port.inputs = soft
+
+    def hidden_states(
+        self, batch: Tokens, last_layer_only: bool = False, soft: SoftInputs | None = None
+    ) -> HiddenStates:
         """Hidden states of every layer (or the last alone); gradients as the caller set them."""
         base = self.base
+        self.feed(soft)
         names = self.accepted(base)
         kept = {k: v for k, v in batch.items() if k in names and k != 'labels'}
         if base is self.model and 'logits_to_keep' in names:

@@ -33,12 +33,13 @@ if TYPE_CHECKING:
     import torch
 
     from vla_nav.policy.backbone import Backbone
+    from vla_nav.policy.heads import Head
+    from vla_nav.policy.tune import Tuning
 
 FORMAT_VERSION = 1
 MANIFEST = 'policy.json'
 HEAD = 'head.safetensors'
 BACKBONE = 'backbone'
-ADAPTER = 'adapter'
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class Checkpoint:
     files: dict[str, FileEntry] = field(default_factory=dict)
     sha256: str = ''
     """Hash of policy.json, which holds the hashes of everything else."""
+    vision_shape: tuple[int, int] | None = None
+    """Number and size of the vision blocks that its head modulates (FiLM)."""
 
     @classmethod
     def open(
@@ -173,22 +176,23 @@ def save_checkpoint(
     path: str | os.PathLike,
     *,
     variant: Variant,
-    head: torch.nn.Module,
+    head: Head,
     backbone: Backbone,
     context_shape: tuple[int, int],
     contract: Contract,
     normaliser: ActionNormaliser,
     provenance: Mapping | None = None,
+    tuning: Tuning | None = None,
     repo: str | None = None,
     revision: str | None = None,
     beside: str | None = None,
 ) -> Checkpoint:
     """Write a checkpoint folder: under a temporary name, then renamed.
 
-    The backbone's folder is copied into it, unless it is referenced:
-    `repo` and `revision` for a hub id, `beside` for the name of a checkpoint in the same folder
-    whose backbone is the same, byte for byte. An older checkpoint of that name is replaced, and
-    stays as it was if anything fails.
+    tuning: what trained beside the head, whose changes are stored too. The backbone's folder is
+    copied, unless it is referenced: `repo` and `revision` for a hub id, `beside` for the name of
+    a checkpoint in the same folder whose backbone is the same, byte for byte. An older checkpoint
+    of that name is replaced, and stays as it was if anything fails.
     """
     from safetensors.torch import save_file
 
@@ -199,14 +203,18 @@ def save_checkpoint(
         temporary.chmod(0o755)
         state = {k: v.detach().cpu().contiguous() for k, v in head.state_dict().items()}
         save_file(state, temporary / HEAD)
+        if tuning is not None:
+            tuning.save(temporary)
         where: dict = {'repo': repo, 'revision': revision} if repo else {'model': beside}
-        if not repo and not beside:
+        files = backbone.files
+        if (temporary / BACKBONE).is_dir():
+            where, files = {'path': BACKBONE}, list_files(temporary / BACKBONE)
+        elif not repo and not beside:
             where = {'path': BACKBONE}
-            copy_files(backbone.folder, temporary / BACKBONE, backbone.files)
-        reference = BackboneReference(backbone.files, **where)
+            copy_files(backbone.folder, temporary / BACKBONE, files)
         checkpoint = Checkpoint(
-            temporary, target.name, variant, context_shape, reference, contract, normaliser,
-            dict(provenance or {}),
+            temporary, target.name, variant, context_shape, BackboneReference(files, **where),
+            contract, normaliser, dict(provenance or {}), vision_shape=head.vision,
         )
         (temporary / 'README.md').write_text(model_card(checkpoint), encoding='utf-8')
         write_json(temporary / MANIFEST, _manifest(checkpoint, list_files(temporary)))
@@ -225,6 +233,7 @@ def _manifest(checkpoint: Checkpoint, files: dict[str, FileEntry]) -> dict:
         'name': checkpoint.name,
         'variant': checkpoint.variant.to_dict(),
         'context_shape': list(checkpoint.context_shape),
+        'vision_shape': checkpoint.vision_shape and list(checkpoint.vision_shape),
         'backbone': reference,
         'contract': checkpoint.contract.to_dict(),
         'statistics': checkpoint.normaliser.to_dict(),
@@ -311,13 +320,17 @@ def _build(cls: type[Checkpoint], root: Path, data: dict, files: dict) -> Checkp
             )
     try:
         tokens, width = (int(v) for v in data['context_shape'])
+        vision = data.get('vision_shape')
+        vision = None if vision is None else (int(vision[0]), int(vision[1]))
         normaliser = ActionNormaliser.from_dict(data['statistics'])
         contract = Contract.from_dict(data['contract'])
         variant = Variant.from_dict(data['variant'])
     except VlaNavError as error:
         raise CheckpointError(f'{manifest}: {error}') from None
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{manifest}: 'context_shape': {error}; expected [n, D]") from None
+    except (TypeError, ValueError, IndexError) as error:
+        raise CheckpointError(
+            f"{manifest}: 'context_shape' or 'vision_shape': {error}; expected two numbers"
+        ) from None
     if len(contract.command.fields) != normaliser.action_dim:
         raise CheckpointError(
             f'{manifest}: statistics are of {normaliser.action_dim} action dimensions, its '
@@ -336,7 +349,7 @@ def _build(cls: type[Checkpoint], root: Path, data: dict, files: dict) -> Checkp
     return cls(
         root, str(data.get('name') or root.name), variant, (tokens, width), reference, contract,
         normaliser, provenance if isinstance(provenance, dict) else {}, files,
-        sha256_of(manifest),
+        sha256_of(manifest), vision,
     )
 
 

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from vla_nav.policy.backbone import Backbone, HiddenStates
-from vla_nav.policy.errors import SettingsError
+from vla_nav.policy.errors import PolicyError, SettingsError
+from vla_nav.policy.heads import Head
 from vla_nav.policy.prompts import IMAGE, Tokens
 from vla_nav.policy.registry import Registry
 from vla_nav.policy.settings import from_dict
+from vla_nav.policy.soft import SoftInputs
 
 INSTRUCTION = '{instruction}'
 
@@ -79,19 +81,26 @@ def _last_and_image(layer: torch.Tensor, states: HiddenStates) -> torch.Tensor:
 
 
 class ContextReader:
-    """Computes contexts (B, n, D) of frames of one size with one backbone."""
+    """Computes contexts (B, n, D) of frames of one size with one backbone.
 
-    def __init__(self, backbone: Backbone, settings: ContextSettings, height: int, width: int):
+    head: needed where it feeds the backbone (its state encoder).
+    """
+
+    def __init__(
+        self, backbone: Backbone, settings: ContextSettings, height: int, width: int,
+        head: Head | None = None,
+    ):
         self.backbone = backbone
         self.settings = settings
         self.height, self.width = height, width
+        self.state_encoder = head.state_encoder if head is not None else None
         layers = backbone.layers
         if not -layers - 1 <= settings.layer <= layers:
             raise SettingsError(
                 f'context.layer is {settings.layer}; this backbone has hidden states 0 to {layers}'
                 f' (or -{layers + 1} to -1)'
             )
-        _, image, _ = backbone.masks(self.tokens(['go']))
+        _, image, _ = backbone.masks(backbone.tokens([settings.text('go')], height, width))
         self.image_tokens = int(image.sum())
         """Positions of the prompt that hold image features."""
         if settings.pooling == 'last+image' and not self.image_tokens:
@@ -107,19 +116,51 @@ class ContextReader:
         extra = self.image_tokens if self.settings.pooling == 'last+image' else 0
         return 1 + extra, self.backbone.width
 
-    def tokens(self, instructions: Sequence[str]) -> Tokens:
-        """The part of the inputs that depends on the instructions alone."""
+    def suffix(self) -> list[int]:
+        """Token ids after every prompt, whose embeddings are replaced."""
+        return [self.backbone.pad_id] if self.state_encoder is not None else []
+
+    def tokens(
+        self, instructions: Sequence[str], suffixes: Sequence[Sequence[int]] | None = None,
+        side: str = 'right',
+    ) -> Tokens:
+        """The part of the inputs that depends on the instructions alone.
+
+        suffixes: further token ids for each row; side: where rows are padded.
+        """
         for instruction in instructions:
             self.backbone.check_instruction(instruction)
         texts = [self.settings.text(i) for i in instructions]
-        return self.backbone.tokens(texts, self.height, self.width)
+        own = self.suffix()
+        more = suffixes if suffixes is not None else [[]] * len(texts)
+        rows = [[*own, *ids] for ids in more]
+        return self.backbone.tokens(texts, self.height, self.width, rows, side)
 
-    def from_batch(self, batch: Tokens) -> torch.Tensor:
-        """Contexts (B, n, D), float32, of a batch made by `tokens` and `Backbone.pixels`."""
-        states = self.backbone.hidden_states(batch, last_layer_only=self._last_only)
+    def soft(self, batch: Tokens, velocity: torch.Tensor | None, after: int = 0):
+        """What enters beside the tokens; `after` positions follow the state's in each row."""
+        if self.state_encoder is None:
+            return None
+        if velocity is None:
+            raise PolicyError('the state token needs the velocity of the base, and none was given')
+        length = batch['attention_mask'].shape[1]
+        places = torch.arange(length, device=self.backbone.device)
+        last = (batch['attention_mask'] * places).argmax(1)
+        return SoftInputs((last - after)[:, None], self.state_encoder(velocity))
+
+    def from_batch(self, batch: Tokens, velocity: torch.Tensor | None = None) -> torch.Tensor:
+        """Contexts (B, n, D), float32, of a batch made by `tokens` and `Backbone.pixels`.
+
+        velocity: normalised (B, A), where the head has a state token.
+        """
+        soft = self.soft(batch, velocity)
+        states = self.backbone.hidden_states(batch, self._last_only, soft)
         layer = states.layers[-1 if self._last_only else self.settings.layer]
         return POOLINGS[self.settings.pooling](layer, states).float()
 
-    def __call__(self, images: Sequence[np.ndarray], instructions: Sequence[str]) -> torch.Tensor:
+    def __call__(
+        self, images: Sequence[np.ndarray], instructions: Sequence[str],
+        velocity: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Contexts (B, n, D), float32, of uint8 (H, W, 3) frames and their instructions."""
-        return self.from_batch({**self.tokens(instructions), **self.backbone.pixels(images)})
+        batch = {**self.tokens(instructions), **self.backbone.pixels(images)}
+        return self.from_batch(batch, velocity)

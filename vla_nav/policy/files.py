@@ -115,13 +115,12 @@ def verify(root: Path, files: dict[str, FileEntry], quick: bool) -> None:
 
 
 def _refuse_unlisted(root: Path, files: dict[str, FileEntry]) -> None:
-    for folder in ('backbone', 'adapter'):
-        for path in sorted((root / folder).rglob('*')):
-            relative = path.relative_to(root).as_posix()
-            if not path.is_dir() and relative not in files:
+    for pattern in ('backbone/**/*', 'adapter/**/*', '*.safetensors'):
+        for path in sorted(root.glob(pattern)):
+            if not path.is_dir() and path.relative_to(root).as_posix() not in files:
                 raise CheckpointError(
-                    f'{path}: policy.json does not list it, and a file added to {folder}/ can '
-                    'change what is loaded; remove it'
+                    f'{path}: policy.json does not list it, and an added file can change what is '
+                    'loaded; remove it'
                 )
 
 

@@ -24,7 +24,7 @@ class HeadSettings:
     """Shape of a policy head."""
 
     kind: str = 'lstm'
-    """mlp or lstm."""
+    """mlp or lstm on the context; residual on OFT's placeholders; none for action tokens."""
     chunk: int = 8
     """Actions predicted per frame (K)."""
     window: int = 0
@@ -41,6 +41,10 @@ class HeadSettings:
     dropout: float = 0.0
     output: str = 'linear'
     """linear or tanh, on normalised actions."""
+    state_token: bool = False
+    """Put the base's velocity into the prompt as a soft token (PaLM-E)."""
+    film: bool = False
+    """Let the sentence scale and shift every vision block (OFT+)."""
     inputs: tuple[str, ...] = ()
     """previous_action and velocity, where wanted. Off by default: a head that is told what it
     did just now learns to repeat it (arXiv 1905.11979)."""
@@ -127,24 +131,57 @@ class InputStage(nn.Module):
         return x  # (B, T, E)
 
 
-class Head(nn.Module):
-    """Common to all heads: the input stage, the output layer and the history of embeddings."""
+class StateEncoder(nn.Module):
+    """The base's velocity as one soft token of the language model (PaLM-E's robot state)."""
 
-    def __init__(self, settings: HeadSettings, tokens: int, width: int, action_dim: int):
+    def __init__(self, action_dim: int, width: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(action_dim, width), nn.GELU(), nn.Linear(width, width), nn.LayerNorm(width)
+        )
+
+    def forward(self, velocity: torch.Tensor) -> torch.Tensor:
+        """Normalised velocities (B, A) to embeddings (B, 1, D)."""
+        return self.body(velocity)[:, None]
+
+
+class FiLM(nn.Module):
+    """Per vision block a scale and a shift computed from the sentence (arXiv 1709.07871)."""
+
+    def __init__(self, width: int, blocks: int, vision_width: int):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(width, 2 * vision_width) for _ in range(blocks))
+        for layer in self.layers:  # begins as the vision encoder is
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, sentence: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Mean embeddings of the sentence (B, D) to gamma and beta (B, V) of each block."""
+        return [layer(sentence).chunk(2, dim=-1) for layer in self.layers]
+
+
+class Head(nn.Module):
+    """Everything that is trained from scratch: the head proper and what feeds the backbone."""
+
+    def __init__(
+        self, settings: HeadSettings, tokens: int, width: int, action_dim: int,
+        vision: tuple[int, int] | None = None,
+    ):
         super().__init__()
         self.settings = settings
         self.action_dim = action_dim
-        self.stage = InputStage(settings, tokens, width, action_dim)
-        self.output = nn.Linear(settings.width, settings.chunk * action_dim)
+        self.context_shape = (tokens, width)
+        self.vision = vision if settings.film else None
+        self.state_encoder = StateEncoder(action_dim, width) if settings.state_token else None
+        self.film = None
+        if settings.film:
+            require(vision is not None, 'head.film', True, 'a backbone with vision blocks')
+            self.film = FiLM(width, *vision)
 
     def initial_state(self, rows: int) -> HeadState:
         """State of `rows` episodes that have seen nothing yet."""
-        parameter = self.output.weight
-        state = HeadState(torch.zeros(rows, dtype=torch.long, device=parameter.device))
-        if self.settings.window > 1:
-            shape = (rows, self.settings.window - 1, self.stage.size)
-            state.history = parameter.new_zeros(shape)
-        return state
+        parameter = next(self.parameters(), torch.empty(0))
+        return HeadState(torch.zeros(rows, dtype=torch.long, device=parameter.device))
 
     def forward(
         self, context: torch.Tensor, inputs: torch.Tensor | None = None,
@@ -155,6 +192,28 @@ class Head(nn.Module):
         context: (B, T, n, D); inputs: (B, T, extra) or None; state: of the frames before, None at
         an episode's start. Returns normalised chunks (B, T, K, A) and the state after frame T.
         """
+        raise NotImplementedError
+
+
+class SequenceHead(Head):
+    """Common to heads with history: input stage, output layer, the embeddings of frames before."""
+
+    def __init__(self, settings: HeadSettings, tokens: int, width: int, *args):
+        super().__init__(settings, tokens, width, *args)
+        self.stage = InputStage(settings, tokens, width, self.action_dim)
+        self.output = nn.Linear(settings.width, settings.chunk * self.action_dim)
+
+    def initial_state(self, rows: int) -> HeadState:
+        state = super().initial_state(rows)
+        if self.settings.window > 1:
+            shape = (rows, self.settings.window - 1, self.stage.size)
+            state.history = self.output.weight.new_zeros(shape)
+        return state
+
+    def forward(
+        self, context: torch.Tensor, inputs: torch.Tensor | None = None,
+        state: HeadState | None = None,
+    ) -> tuple[torch.Tensor, HeadState]:
         x = self.stage(context, inputs)
         state = state or self.initial_state(len(x))
         features, state = self.trunk(x, state)
@@ -185,11 +244,11 @@ HEADS: Registry[type[Head]] = Registry('head')
 
 
 @HEADS.register('mlp')
-class MLPHead(Head):
+class MLPHead(SequenceHead):
     """A window of frames side by side, then hidden layers; the first frame stands in for none."""
 
-    def __init__(self, settings: HeadSettings, tokens: int, width: int, action_dim: int):
-        super().__init__(settings, tokens, width, action_dim)
+    def __init__(self, settings: HeadSettings, tokens: int, width: int, *args):
+        super().__init__(settings, tokens, width, *args)
         sizes = [self.stage.size * max(settings.window, 1)] + [settings.width] * settings.layers
         blocks = []
         for before, after in zip(sizes, sizes[1:]):
@@ -208,11 +267,11 @@ class MLPHead(Head):
 
 
 @HEADS.register('lstm')
-class LSTMHead(Head):
+class LSTMHead(SequenceHead):
     """An LSTM over the frames of an episode, its state carried or recomputed from a window."""
 
-    def __init__(self, settings: HeadSettings, tokens: int, width: int, action_dim: int):
-        super().__init__(settings, tokens, width, action_dim)
+    def __init__(self, settings: HeadSettings, tokens: int, width: int, *args):
+        super().__init__(settings, tokens, width, *args)
         between = settings.dropout if settings.layers > 1 else 0.0
         self.lstm = nn.LSTM(
             self.stage.size, settings.width, settings.layers, batch_first=True, dropout=between
@@ -250,8 +309,58 @@ class LSTMHead(Head):
         return picked.view(rows, steps, -1)
 
 
+class ResidualBlock(nn.Module):
+    """x + relu(linear(norm(x)))."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.body = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.body(x)
+
+
+@HEADS.register('residual')
+class ResidualHead(Head):
+    """OpenVLA-OFT's head (arXiv 2502.19645), for each action of the chunk by itself.
+
+    The hidden states of the action's placeholders, side by side, go through LayerNorm, Linear and
+    residual blocks.
+    """
+
+    def __init__(self, settings: HeadSettings, tokens: int, width: int, *args):
+        super().__init__(settings, tokens, width, *args)
+        require(tokens == settings.chunk * self.action_dim, 'context', tokens,
+                f'{settings.chunk} x {self.action_dim} placeholders')
+        size = width * self.action_dim
+        self.body = nn.Sequential(
+            nn.LayerNorm(size), nn.Linear(size, settings.width), nn.ReLU(),
+            *(ResidualBlock(settings.width) for _ in range(settings.layers)),
+            nn.LayerNorm(settings.width), nn.Linear(settings.width, self.action_dim),
+        )
+
+    def forward(
+        self, context: torch.Tensor, inputs: torch.Tensor | None = None,
+        state: HeadState | None = None,
+    ) -> tuple[torch.Tensor, HeadState]:
+        rows, steps, _, width = context.shape
+        state = state or self.initial_state(rows)
+        # (B, T, K * A, D) -> (B, T, K, A * D)
+        actions = self.body(context.reshape(rows, steps, self.settings.chunk, -1))
+        return actions, HeadState(state.age + steps)
+
+
+@HEADS.register('none')
+class NoHead(Head):
+    """For action tokens, which the language model's own head predicts."""
+
+
 def build_head(
-    settings: HeadSettings, tokens: int, width: int, action_dim: int
+    settings: HeadSettings, tokens: int, width: int, action_dim: int,
+    vision: tuple[int, int] | None = None,
 ) -> Head:
-    """Make the head for contexts (tokens, width), freshly initialised by torch's own generator."""
-    return HEADS[settings.kind](settings, tokens, width, action_dim)
+    """Make the head for contexts (tokens, width), freshly initialised by torch's own generator.
+
+    vision: number and size of the backbone's vision blocks, where FiLM is wanted.
+    """
+    return HEADS[settings.kind](settings, tokens, width, action_dim, vision)

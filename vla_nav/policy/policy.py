@@ -12,12 +12,13 @@ import torch
 from vla_nav.contract import ActionChunk, Contract, Frame
 from vla_nav.policy.backbone import Backbone
 from vla_nav.policy.checkpoint import HEAD, Checkpoint
-from vla_nav.policy.context import ContextReader
 from vla_nav.policy.errors import CheckpointError, PolicyError
 from vla_nav.policy.heads import Head, build_head
 from vla_nav.policy.instruction import clean_instruction
 from vla_nav.policy.locate import resolve_model
+from vla_nav.policy.model import PolicyModel
 from vla_nav.policy.normaliser import ActionNormaliser
+from vla_nav.policy.tune import load_tuned
 from vla_nav.policy.variant import Variant
 
 
@@ -57,7 +58,7 @@ class BatchPolicy:
             self._instructions[row] = instruction
         self._tokens = None
         if None not in self._instructions:
-            self._tokens = self._policy.reader.tokens(self._instructions)
+            self._tokens = self._policy.model.tokens(self._instructions)
         self._state.reset(torch.tensor(rows, device=self._state.age.device))
         self._previous[rows] = self._policy.resting_action
 
@@ -66,11 +67,13 @@ class BatchPolicy:
     ) -> list[ActionChunk]:
         """Decide on one frame per row; velocities (rows, A) in SI units where the head asks."""
         policy = self._policy
+        self._check(frames)
+        velocity = self._velocity(velocities)
         with torch.inference_mode():
-            context = self._context(frames)
-            inputs = self._inputs(velocities)
-            chunks, self._state = policy.head(context[:, None], inputs, self._state)
-            normalised = chunks[:, 0].float().cpu().numpy()
+            pixels = policy.backbone.pixels([f.image for f in frames])
+            chunks, self._state = policy.model.decide(
+                {**self._tokens, **pixels}, self._state, self._inputs(velocity), velocity)
+            normalised = chunks.float().cpu().numpy()
         if not np.isfinite(normalised).all():
             row = int(np.argmin(np.isfinite(normalised).all(axis=(1, 2))))
             raise PolicyError(
@@ -82,42 +85,44 @@ class BatchPolicy:
         step_s = policy.contract.step_s
         return [ActionChunk(a, f.stamp_ns, step_s) for a, f in zip(actions, frames)]
 
-    def context(self, frames: Sequence[Frame]) -> np.ndarray:
+    def context(
+        self, frames: Sequence[Frame], velocities: np.ndarray | None = None
+    ) -> np.ndarray:
         """The contexts (rows, n, D), float32, that enter the head for these frames."""
+        self._check(frames)
+        images = [f.image for f in frames]
         with torch.inference_mode():
-            return self._context(frames).cpu().numpy()
+            velocity = self._velocity(velocities)
+            return self._policy.model.context(images, self._instructions, velocity).cpu().numpy()
 
-    def _context(self, frames: Sequence[Frame]) -> torch.Tensor:
+    def _check(self, frames: Sequence[Frame]) -> None:
         if len(frames) != self._rows:
             raise PolicyError(f'step: found {len(frames)} frames, expected {self._rows}')
         if self._tokens is None:
             raise PolicyError('no instruction: call reset(instruction) before step')
-        policy = self._policy
         for frame in frames:
-            policy.check_frame(frame)
-        pixels = policy.backbone.pixels([f.image for f in frames])
-        return policy.reader.from_batch({**self._tokens, **pixels})
+            self._policy.check_frame(frame)
 
-    def _inputs(self, velocities: np.ndarray | None) -> torch.Tensor | None:
+    def _velocity(self, velocities: np.ndarray | None) -> torch.Tensor | None:
+        """Velocities in SI units, normalised as the actions are; None where nothing asks."""
         policy = self._policy
-        names = policy.head.settings.inputs
+        if not policy.needs_velocity:
+            return None
+        if velocities is None or np.shape(velocities) != self._previous.shape:
+            found = None if velocities is None else np.shape(velocities)
+            raise PolicyError(
+                f"policy '{policy.name}' takes the base's velocity: found {found}, expected "
+                f'{self._previous.shape} in SI units; the robot needs odometry in its contract'
+            )
+        return torch.from_numpy(policy.normaliser.normalise(velocities)).to(policy.device)
+
+    def _inputs(self, velocity: torch.Tensor | None) -> torch.Tensor | None:
+        names = self._policy.head.settings.inputs
         if not names:
             return None
-        shape = self._previous.shape
-        parts = []
-        for name in names:
-            if name == 'previous_action':
-                parts.append(self._previous)
-                continue
-            if velocities is None or np.shape(velocities) != shape:
-                found = None if velocities is None else np.shape(velocities)
-                raise PolicyError(
-                    f"policy '{policy.name}' takes the base's velocity: found {found}, expected "
-                    f'{shape} in SI units; the robot needs odometry in its contract'
-                )
-            parts.append(policy.normaliser.normalise(velocities))
-        joined = np.concatenate(parts, axis=1).astype(np.float32)
-        return torch.from_numpy(joined)[:, None].to(policy.device)
+        previous = torch.from_numpy(self._previous).to(self._policy.device)
+        parts = {'previous_action': previous, 'velocity': velocity}
+        return torch.cat([parts[name] for name in names], dim=1)
 
 
 class Policy:
@@ -127,16 +132,17 @@ class Policy:
         self, backbone: Backbone, head: Head, variant: Variant, normaliser: ActionNormaliser,
         contract: Contract, name: str = 'policy', sha256: str = '',
     ):
+        camera = contract.camera
         self.backbone = backbone
         self.head = head.to(backbone.device).eval()
         self.variant = variant
+        self.model = PolicyModel(backbone, variant, head, camera.height, camera.width)
+        self.reader = self.model.reader
         self.normaliser = normaliser
         self.contract = contract
         self.name = name
         self.sha256 = sha256
-        camera = contract.camera
-        self.reader = ContextReader(backbone, variant.context, camera.height, camera.width)
-        expected = (head.stage.tokens, head.stage.width)
+        expected = head.context_shape
         if self.reader.shape != expected:
             raise PolicyError(
                 f"policy '{name}': its backbone gives contexts of shape {self.reader.shape} for "
@@ -161,6 +167,7 @@ class Policy:
         if threads is not None:
             torch.set_num_threads(threads)
         backbone = Backbone.load(checkpoint.backbone_folder(), device=pick_device(device))
+        load_tuned(backbone, checkpoint.path)
         head = load_head(checkpoint)
         return cls(
             backbone, head, checkpoint.variant, checkpoint.normaliser,
@@ -171,6 +178,12 @@ class Policy:
     def device(self) -> torch.device:
         """Where it computes."""
         return self.backbone.device
+
+    @property
+    def needs_velocity(self) -> bool:
+        """Whether `step` must be given the base's velocity."""
+        settings = self.head.settings
+        return settings.state_token or 'velocity' in settings.inputs
 
     def batch(self, rows: int) -> BatchPolicy:
         """A batch of `rows` robots driven by this policy; its own state, the same weights."""
@@ -189,9 +202,10 @@ class Policy:
         velocities = None if velocity is None else np.asarray(velocity, np.float32)[None]
         return self._single.step([frame], velocities)[0]
 
-    def context(self, frame: Frame) -> np.ndarray:
+    def context(self, frame: Frame, velocity: np.ndarray | None = None) -> np.ndarray:
         """The context (n, D), float32, that enters the head for a frame; leaves history alone."""
-        return self._single.context([frame])[0]
+        velocities = None if velocity is None else np.asarray(velocity, np.float32)[None]
+        return self._single.context([frame], velocities)[0]
 
     def warm_up(self, steps: int = 3) -> float:
         """Run on blank frames apart from the episode; returns the last step's duration in s."""
@@ -221,7 +235,8 @@ class Policy:
 def load_head(checkpoint: Checkpoint) -> Head:
     """Build a checkpoint's head and fill in its weights."""
     head = build_head(
-        checkpoint.variant.head, *checkpoint.context_shape, checkpoint.normaliser.action_dim
+        checkpoint.variant.head, *checkpoint.context_shape, checkpoint.normaliser.action_dim,
+        checkpoint.vision_shape,
     )
     try:
         head.load_state_dict(checkpoint.head_state())

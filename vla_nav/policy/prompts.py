@@ -7,7 +7,7 @@ these families the image tokens are laid out here, as their processors document 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -94,24 +94,45 @@ class PromptBuilder:
         return {k: v for k, v in outputs.items() if k not in dropped and torch.is_tensor(v)}
 
 
-def collate(prompts: list[Tokens], pad_id: int) -> Tokens:
-    """Stack prompts of different lengths, padded on the right.
+SUFFIX_VALUES: dict[str, dict[str, int]] = {'paligemma': {'token_type_ids': 1}}
+"""Model type to what marks positions after the prompt: PaliGemma's prompt is bidirectional."""
+
+
+def extend(prompt: Tokens, ids: Sequence[int], model_type: str) -> Tokens:
+    """Append tokens to a prompt of batch size 1; what is said per position goes on as it ended."""
+    count = len(ids)
+    marks = SUFFIX_VALUES.get(model_type, {})
+
+    def longer(key: str, tensor: torch.Tensor) -> torch.Tensor:
+        if key == 'input_ids':
+            more = torch.tensor([list(ids)], dtype=tensor.dtype, device=tensor.device)
+        elif key in marks:
+            more = tensor.new_full((1, count), marks[key])
+        else:
+            more = tensor[:, -1:].expand(1, count, *tensor.shape[2:])
+        return torch.cat([tensor, more], dim=1)
+
+    return {key: longer(key, tensor) for key, tensor in prompt.items()}
+
+
+def collate(prompts: Sequence[Tokens], pad_id: int, side: str = 'right') -> Tokens:
+    """Stack prompts of different lengths, padded on one side.
 
     On the right, positions are those of the unpadded prompt in every architecture, so a batch
-    gives the same numbers as its members alone; the last token is found by index.
+    gives the same numbers as its members alone; the last token is found by index. On the left is
+    for generation, where transformers counts the positions itself.
     """
     length = max(p['input_ids'].shape[1] for p in prompts)
-    if all(p['input_ids'].shape[1] == length for p in prompts):
-        if len(prompts) == 1:
-            return dict(prompts[0])
-        return {k: torch.cat([p[k] for p in prompts]) for k in prompts[0]}
+    if len(prompts) == 1:
+        return dict(prompts[0])
 
     def padded(key: str, tensor: torch.Tensor) -> torch.Tensor:
         shape = list(tensor.shape)
         shape[1] = length - shape[1]
-        return torch.cat([tensor, tensor.new_full(shape, pad_id if key == 'input_ids' else 0)], 1)
+        padding = tensor.new_full(shape, pad_id if key == 'input_ids' else 0)
+        return torch.cat([tensor, padding] if side == 'right' else [padding, tensor], dim=1)
 
-    return {k: torch.cat([padded(k, p[k]) for p in prompts]) for k in prompts[0]}
+    return {key: torch.cat([padded(key, p[key]) for p in prompts]) for key in prompts[0]}
 
 
 def _place(text: str, block: str, marker: str) -> str:

@@ -8,18 +8,19 @@ from pathlib import Path
 
 import yaml
 
+from vla_nav.policy.action_tokens import TokenSettings
 from vla_nav.policy.context import ContextSettings
 from vla_nav.policy.errors import SettingsError
 from vla_nav.policy.heads import HeadSettings
 from vla_nav.policy.registry import unknown
-from vla_nav.policy.settings import from_dict
+from vla_nav.policy.settings import from_dict, require
+from vla_nav.policy.tune import TUNES, LoraSettings
 from vla_nav.share import share_root
 
-TUNES = ('head',)
-"""What trains: the head alone, over a frozen backbone."""
-DECODES = ('head',)
-"""How actions come about: a head on the context."""
-LOSSES = ('huber', 'l1')
+LOSSES = {'head': ('huber', 'l1'), 'chunk_oft': ('l1', 'huber'), 'tokens': ('cross_entropy',)}
+"""Losses of each decode, on normalised actions or on tokens."""
+HEADS_OF = {'head': ('mlp', 'lstm'), 'chunk_oft': ('residual',), 'tokens': ('none',)}
+"""Heads of each decode."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,30 @@ class Variant:
     follows: str = ''
     """The published system whose mechanisms it has, and where it is described."""
     tune: str = 'head'
+    """What trains beside the head: head (nothing), lora, connector, vision or full."""
     decode: str = 'head'
+    """head: from the context; chunk_oft: placeholders, one pass; tokens: one after another."""
     loss: str = 'huber'
-    """On normalised actions."""
+    vision_language: float = 0.0
+    """Share of captions and questions among the training data (RT-2's co-fine-tuning)."""
     context: ContextSettings = field(default_factory=ContextSettings)
     head: HeadSettings = field(default_factory=HeadSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    """Used where tune is lora."""
+    tokens: TokenSettings = field(default_factory=TokenSettings)
+    """Used where decode is tokens."""
 
     def __post_init__(self) -> None:
-        for noun, known in (('tune', TUNES), ('decode', DECODES), ('loss', LOSSES)):
+        for noun, known in (('tune', TUNES), ('decode', LOSSES)):
             if getattr(self, noun) not in known:
                 raise unknown(noun, getattr(self, noun), known)
+        for noun, value, known in (
+            ('loss', self.loss, LOSSES[self.decode]),
+            ('head.kind', self.head.kind, HEADS_OF[self.decode]),
+        ):
+            require(value in known, noun, value, f"{' or '.join(known)} with decode {self.decode}")
+        share = self.vision_language
+        require(0 <= share < 1, 'vision_language', share, 'a share from 0 to below 1')
 
     @property
     def chunk(self) -> int:
@@ -51,9 +66,9 @@ class Variant:
         """Build a variant from plain data; unknown keys are refused with the nearest name."""
         if isinstance(data, dict):
             data = dict(data)
-            for name, kind in (('context', ContextSettings), ('head', HeadSettings)):
+            for name, kind in GROUPS.items():
                 if name in data:
-                    data[name] = kind.from_dict(data[name])
+                    data[name] = from_dict(kind, data[name], name)
         return from_dict(cls, data, 'variant')
 
     def to_dict(self) -> dict:
@@ -74,6 +89,12 @@ class Variant:
                 raise unknown('setting', dotted, _dotted(data))
             room[last] = value
         return Variant.from_dict(data)
+
+
+GROUPS = {
+    'context': ContextSettings, 'head': HeadSettings, 'lora': LoraSettings,
+    'tokens': TokenSettings,
+}
 
 
 def _groups(data: dict) -> list[str]:

@@ -1,0 +1,167 @@
+"""Which parameters of a backbone train, and how what they learned is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vla_nav.policy.errors import BackboneError, CheckpointError
+from vla_nav.policy.files import copy_files
+from vla_nav.policy.registry import unknown
+from vla_nav.policy.settings import require
+
+if TYPE_CHECKING:
+    import torch
+
+    from vla_nav.policy.backbone import Backbone
+
+TUNES = {
+    'head': (),
+    'lora': (),
+    'connector': ('connector',),
+    'vision': ('vision', 'connector'),
+    'full': ('vision', 'connector', 'language'),
+}
+"""What trains to the parts of the backbone whose own weights change."""
+ADAPTER = 'adapter'
+TUNED = 'tuned.safetensors'
+WEIGHTS = ('.safetensors', '.safetensors.index.json')
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank adaptation of every linear layer (arXiv 2106.09685); defaults are OpenVLA's."""
+
+    rank: int = 32
+    alpha: int = 16
+    dropout: float = 0.0
+    init: str = 'gaussian'
+    """gaussian, or default for peft's own."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.rank <= 1024, 'lora.rank', self.rank, '1 to 1024')
+        require(self.alpha >= 1, 'lora.alpha', self.alpha, 'at least 1')
+        require(0 <= self.dropout < 1, 'lora.dropout', self.dropout, '0 to below 1')
+        require(self.init in ('gaussian', 'default'), 'lora.init', self.init,
+                'gaussian or default')
+
+
+class Tuning:
+    """The trainable side of a backbone; making one sets `requires_grad` on all its parameters."""
+
+    def __init__(self, backbone: Backbone, tune: str, lora: LoraSettings | None = None):
+        from vla_nav.policy.parts import part_of
+
+        if tune not in TUNES:
+            raise unknown('tune', tune, TUNES)
+        self.backbone = backbone
+        self.tune = tune
+        self.adapter = None
+        for name, parameter in backbone.model.named_parameters():
+            parameter.requires_grad_(part_of(name) in TUNES[tune])
+        for part in TUNES[tune]:
+            if not any(part_of(name) == part for name in self.state()):
+                raise BackboneError(
+                    f"backbone of type '{backbone.model_type}': no {part} parameters were found "
+                    f"in it, which tune '{tune}' trains; choose another tune"
+                )
+        if tune == 'lora':
+            self.adapter = _add_lora(backbone, lora or LoraSettings())
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """The backbone's trainable parameters (those of the head are not among them)."""
+        return [p for p in self.backbone.model.parameters() if p.requires_grad]
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Name to value of every trainable parameter of the backbone."""
+        return {n: p for n, p in self.backbone.model.named_parameters() if p.requires_grad}
+
+    def save(self, folder: Path) -> None:
+        """Write what was learned into a checkpoint folder.
+
+        LoRA as `adapter/` in peft's format, a part of the backbone as `tuned.safetensors`, all of
+        it as a Hugging Face folder `backbone/`.
+        """
+        if self.adapter is not None:
+            self.adapter.save_pretrained(folder / ADAPTER, save_embedding_layers=False)
+            (folder / ADAPTER / 'README.md').unlink(missing_ok=True)
+        elif self.tune == 'full':
+            others = [n for n in self.backbone.files if not n.endswith(WEIGHTS)]
+            copy_files(self.backbone.folder, folder / 'backbone', others)
+            self.backbone.model.save_pretrained(folder / 'backbone', safe_serialization=True)
+        elif TUNES[self.tune]:
+            from safetensors.torch import save_file
+
+            tensors = {k: v.detach().cpu().contiguous() for k, v in self.state().items()}
+            save_file(tensors, folder / TUNED)
+
+
+def lora_targets(model: torch.nn.Module) -> list[str]:
+    """Names of every linear layer of a model, vision too, but the output embedding."""
+    from torch import nn
+
+    head = model.get_output_embeddings()
+    inside_attention = {
+        child for m in model.modules() if isinstance(m, nn.MultiheadAttention)
+        for child in m.modules()  # reads its projections' weights without calling them
+    }
+    return [
+        name for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not head and module not in inside_attention
+    ]
+
+
+def load_tuned(backbone: Backbone, folder: Path) -> None:
+    """Bring what `Tuning.save` wrote into a backbone: an adapter is merged into its weights."""
+    if (folder / ADAPTER).is_dir():
+        _merge_adapter(backbone, folder / ADAPTER)
+    elif (folder / TUNED).is_file():
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = folder / TUNED
+        try:
+            tensors = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f'{path}: not a safetensors file: {error}; copy the checkpoint again'
+            ) from None
+        own = dict(backbone.model.named_parameters())
+        for name, value in tensors.items():
+            if name not in own or own[name].shape != value.shape:
+                found = tuple(own[name].shape) if name in own else 'no such parameter'
+                raise CheckpointError(
+                    f"{path}: '{name}' is {tuple(value.shape)}, the backbone has {found}; the "
+                    'checkpoint was trained on another backbone'
+                )
+            own[name].data.copy_(value)
+
+
+def _add_lora(backbone: Backbone, settings: LoraSettings):
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, bias='none',
+        init_lora_weights='gaussian' if settings.init == 'gaussian' else True,
+        target_modules=lora_targets(backbone.model),
+    )
+    # Its own record of where the base model was would be a path of this machine.
+    backbone.model.name_or_path = 'backbone'
+    return get_peft_model(backbone.model, config)
+
+
+def _merge_adapter(backbone: Backbone, folder: Path) -> None:
+    from peft import PeftModel
+
+    if not (folder / 'adapter_model.safetensors').is_file():
+        raise CheckpointError(f'{folder}: adapter_model.safetensors is missing; copy it again')
+    try:
+        adapted = PeftModel.from_pretrained(
+            backbone.model, str(folder), use_safetensors=True, local_files_only=True)
+        backbone.model = adapted.merge_and_unload()
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f'{folder}: not an adapter of this backbone: {" ".join(str(error).split())[:300]}'
+        ) from None
+    backbone.model.eval()
