@@ -43,8 +43,7 @@ setup(
     install_requires=requirements(),
     extras_require={
         'sim': ['av>=12', 'matplotlib>=3.7', 'mujoco>=3.2'],
-        'train': [
-            'accelerate>=1', 'av>=12', 'matplotlib>=3.7', 'pyarrow>=15', 'tensorboard>=2.15'],
+        'train': ['accelerate>=1', 'av>=12', 'matplotlib>=3.7', 'pyarrow>=15'],
         'view': ['rerun-sdk>=0.20'],
         'cpu': ['onnxruntime>=1.18'],
         'gpu': ['onnxruntime-gpu>=1.18'],
@@ -59,6 +58,7 @@ setup(
             'drive = vla_nav.nodes.drive:main',
             'record = vla_nav.nodes.record:main',
             'sim = vla_nav.nodes.sim:main',
+            'teleop = vla_nav.nodes.teleop:main',
         ],
     },
 )

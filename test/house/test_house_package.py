@@ -1,5 +1,6 @@
 """What pip and colcon install is complete, and says one version."""
 
+import ast
 import importlib
 import re
 import subprocess
@@ -10,6 +11,10 @@ from xml.etree import ElementTree
 from zipfile import ZipFile
 
 import vla_nav
+
+IMPORT_NAMES = {
+    'onnxruntime-gpu': 'onnxruntime', 'opencv-python': 'cv2', 'pillow': 'PIL', 'pyyaml': 'yaml',
+    'rerun-sdk': 'rerun'}
 
 
 def test_one_version(root, wheel):
@@ -41,6 +46,34 @@ def test_wheel_has_the_ament_index_marker(wheel_files):
 
 def test_wheel_has_no_tests(wheel_files):
     assert not [name for name in wheel_files if name.startswith(('test/', 'docs/'))]
+
+
+def declared_packages(root, wheel):
+    """Return what requirements, extras and package.xml name, as import names."""
+    with ZipFile(wheel) as archive:
+        metadata = next(n for n in archive.namelist() if n.endswith('/METADATA'))
+        lines = archive.read(metadata).decode().splitlines()
+    names = {
+        re.match(r'[\w-]+', line.removeprefix('Requires-Dist: '))[0].lower()
+        for line in lines if line.startswith('Requires-Dist: ')}
+    names = {IMPORT_NAMES.get(name, name) for name in names}
+    if 'transformers' in names:
+        names |= {'huggingface_hub', 'tokenizers'}
+    return names | {e.text for e in ElementTree.parse(root / 'package.xml').iter('exec_depend')}
+
+
+def test_every_import_is_a_declared_dependency(root, tracked, wheel):
+    declared = declared_packages(root, wheel) | set(sys.stdlib_module_names) | {'vla_nav'}
+    found = set()
+    for path in tracked:
+        if path.suffix == '.py' and path.parts[0] in ('vla_nav', 'launch'):
+            for node in ast.walk(ast.parse((root / path).read_text())):
+                if isinstance(node, ast.Import):
+                    found |= {(alias.name.split('.')[0], str(path)) for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    found.add((node.module.split('.')[0], str(path)))
+    assert len(found) > 50
+    assert not {(name, path) for name, path in found if name not in declared}
 
 
 def console_scripts(wheel):
