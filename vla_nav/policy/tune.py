@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,16 +153,34 @@ def _add_lora(backbone: Backbone, settings: LoraSettings):
 
 
 def _merge_adapter(backbone: Backbone, folder: Path) -> None:
-    from peft import PeftModel
+    """Add the adapter's low-rank products to the weights, from its shape and tensors alone.
 
-    if not (folder / 'adapter_model.safetensors').is_file():
-        raise CheckpointError(f'{folder}: adapter_model.safetensors is missing; copy it again')
+    peft would obey everything an adapter_config.json says, modules to import among it.
+    """
+    from peft import LoraConfig, get_peft_model
+    from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
     try:
-        adapted = PeftModel.from_pretrained(
-            backbone.model, str(folder), use_safetensors=True, local_files_only=True)
+        said = json.loads((folder / 'adapter_config.json').read_text(encoding='utf-8'))
+        if said['peft_type'] != 'LORA' or said.get('use_dora') or said.get('use_rslora'):
+            raise ValueError('expected plain LoRA')
+        config = LoraConfig(
+            r=int(said['r']), lora_alpha=int(said['lora_alpha']), bias='none',
+            target_modules=[str(name) for name in said['target_modules']],
+        )
+        tensors = load_file(folder / 'adapter_model.safetensors')
+        adapted = get_peft_model(backbone.model, config)
+        own = {k: tuple(v.shape) for k, v in get_peft_model_state_dict(adapted).items()}
+        found = {k: tuple(v.shape) for k, v in tensors.items()}
+        if own != found:
+            odd = sorted(set(own.items()) ^ set(found.items()))[0]
+            raise ValueError(f'its tensors do not fit the backbone, first at {odd[0]} {odd[1]}')
+        set_peft_model_state_dict(adapted, tensors)
         backbone.model = adapted.merge_and_unload()
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:
+        reason = ' '.join(str(error).split())[:300] or type(error).__name__
         raise CheckpointError(
-            f'{folder}: not an adapter of this backbone: {" ".join(str(error).split())[:300]}'
-        ) from None
+            f'{folder}: not an adapter of this backbone: {reason}; copy the checkpoint again'
+        ) from error
     backbone.model.eval()
