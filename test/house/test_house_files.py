@@ -56,10 +56,10 @@ def test_documented_make_targets_exist(root, documents):
         subprocess.run(['make', '-n', target], cwd=root, check=True, capture_output=True)
 
 
-def test_documented_verbs_exist(documents):
-    verbs = set(re.findall(r'(?:^|`)vla_nav ([a-z]+)', documents, re.MULTILINE))
-    assert {'drive', 'rollout', 'doctor'} <= verbs
-    for verb in sorted(verbs):
-        code = f"from vla_nav.cli import main; main(['{verb}', '--help'])"
-        result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
-        assert result.returncode == 0, f'vla_nav {verb}: {result.stderr}'
+def test_documents_and_command_line_have_the_same_verbs(documents):
+    code = ('from vla_nav.cli import build_parser; '
+            'print(*build_parser()._subparsers._group_actions[0].choices)')
+    verbs = subprocess.run(
+        [sys.executable, '-c', code], check=True, capture_output=True, text=True).stdout.split()
+    assert {'drive', 'rollout', 'doctor'} <= set(verbs)
+    assert set(re.findall(r'(?:^|`)vla_nav ([a-z]+)', documents, re.MULTILINE)) == set(verbs)
