@@ -224,6 +224,12 @@ def test_delayed_images_are_stale_by_their_stamps(driving):
     assert_stands(driving, State.FAULT, 's old by its stamp')
 
 
+def test_a_small_step_back_is_noticed_by_the_images_stamps(driving):
+    driving.frame()
+    driving.now_ns -= 500_000_000
+    assert_stands(driving, State.FAULT, 'the clock went back')
+
+
 def test_a_paused_clock_is_noticed_by_the_steady_one(driving):
     driving.steady_ns += 600_000_000
     assert_stands(driving, State.FAULT, 'camera stale: no new image')
@@ -231,7 +237,24 @@ def test_a_paused_clock_is_noticed_by_the_steady_one(driving):
 
 def test_a_clock_that_goes_back_is_a_fault(driving):
     driving.now_ns -= 3600 * 1_000_000_000
-    assert_stands(driving, State.FAULT, 'the clock went back')
+    assert_stands(driving, State.FAULT, 'the clock jumped by -3600.00 s')
+
+
+@pytest.mark.parametrize('jump_s', [3600, -3600])
+def test_a_jump_is_a_fault_even_if_fresh_images_follow_at_once(driving, jump_s):
+    driving.now_ns += jump_s * 1_000_000_000
+    driving.frame()
+    driving.chunk([[0.3, 0.0]] * 8)
+    assert_stands(driving, State.FAULT, f'the clock jumped by {jump_s:+}.00 s')
+
+
+def test_a_clock_that_runs_ten_times_as_fast_does_not_jump(driving):
+    for _ in range(40):
+        driving.now_ns += 450_000_000
+        driving.wait(0.05)
+        driving.frame()
+        driving.chunk([[0.3, 0.0]] * 8)
+        assert driving.tick().state is State.DRIVING
 
 
 def test_after_a_clock_step_resume_takes_the_new_time(driving):

@@ -3,8 +3,7 @@
 import time
 
 import pytest
-
-STALE_NS = 500_000_000
+from harness import STALE_NS
 
 
 @pytest.fixture(scope='module')

@@ -31,7 +31,8 @@ def test_a_policy_that_raises_is_a_fault(world, model, reason):
 def test_a_policy_of_nan_never_takes_over(world):
     assert world.set_parameter('model', 'nan') == (True, '')
     world.wait(lambda: 'not finite' in world.diagnostics['model status'], 'the refusal')
-    assert world.state['state'] == 'DRIVING'
+    world.wait(lambda: world.get_parameter('model') == 'forward', 'the parameter to go back')
+    world.wait_state('DRIVING')
     assert world.state['model'] == 'forward'
 
 
@@ -124,7 +125,7 @@ def test_a_damaged_checkpoint_is_refused_while_the_old_one_drives_on(
     else:
         assert message in reason
         assert str(folder) in reason
-    assert world.state['state'] == 'DRIVING'
+    world.wait_state('DRIVING')
     assert world.state['model'] == 'forward'
 
 
@@ -133,7 +134,7 @@ def test_a_second_request_supersedes_the_first(world):
     assert world.set_parameter('model', 'asks_velocity')[0]
     assert world.set_parameter('model', 'left')[0]
     world.wait(lambda: world.state['model'] == 'left', 'the last one asked for')
-    assert world.state['state'] == 'DRIVING'
+    world.wait_state('DRIVING')
     swap_to(world, 'forward')
 
 

@@ -12,9 +12,9 @@ from vla_nav.nodes.drive_parameters import contract_file, robot_contract
 from vla_nav.nodes.parameters import ParameterError
 
 
-def start(node: str, *words: str) -> subprocess.CompletedProcess:
+def start(node: str, *words: str, **more) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, '-m', f'vla_nav.nodes.{node}', '--ros-args', *words],
-                          capture_output=True, text=True, env=environment(), check=False,
+                          capture_output=True, text=True, env=environment(**more), check=False,
                           timeout=4 * PATIENCE_S)
 
 
@@ -30,6 +30,20 @@ def start(node: str, *words: str) -> subprocess.CompletedProcess:
 ])
 def test_a_bad_parameter_ends_the_node_with_a_message(words, message):
     done = start('drive', *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize(('words', 'variables', 'message'), [
+    ((), {'ROS_DOMAIN_ID': '500'}, "'500'"),
+    ((), {'CYCLONEDDS_URI': '<General><Interfaces><NetworkInterface name="nosuch0"/></Interfaces>'
+          '</General>'}, "'nosuch0', which does not exist; there are:"),
+    (('--nonsense',), {}, "unknown ROS argument '--nonsense'"),
+    (('--params-file', '/nowhere.yaml'), {}, 'parameter file /nowhere.yaml: No such file'),
+])
+def test_a_start_that_ros_refuses_ends_with_its_message(words, variables, message):
+    done = start('sim', *words, **variables)
     assert done.returncode == 2
     assert message in done.stderr
     assert 'Traceback' not in done.stderr

@@ -12,7 +12,7 @@ from vla_nav.control.limits import Limiter
 from vla_nav.control.meters import Percentiles, Rate
 from vla_nav.control.settings import ControlSettings
 from vla_nav.control.state import Decision, State, StateMachine
-from vla_nav.control.watchdog import CameraWatch, PolicyWatch
+from vla_nav.control.watchdog import CameraWatch, ClockWatch, PolicyWatch
 
 NO_INSTRUCTION = 'no instruction yet'
 FIRST_ACTION = 'waiting for the first action of the policy'
@@ -56,6 +56,7 @@ class Controller:
         self._state = StateMachine()
         self._camera = CameraWatch(settings, camera_topic or contract.camera.topic)
         self._policy = PolicyWatch(settings)
+        self._clock = ClockWatch()
         self._executor = ChunkExecutor(settings.execution_horizon, settings.interpolate)
         self._limiter = Limiter(contract.command)
         self._idle0, self._idle1 = contract.idle_speed
@@ -224,6 +225,9 @@ class Controller:
             before = self._ticked_ns
             self._ticked_ns = steady_ns
             dt_s = 0.0 if before is None else min((steady_ns - before) / 1e9, self._max_dt_s)
+            jump = self._clock.jump(now_ns, steady_ns)
+            if jump and self._state.engaged:
+                self._state.fault(jump)
             state, reason = self._decide(now_ns, steady_ns, dt_s)
             if state not in (State.DRIVING, State.TAKEOVER):
                 self._limiter.stop()

@@ -109,6 +109,30 @@ class CameraWatch:
         return None
 
 
+class ClockWatch:
+    """Notices when the clock that stamps images jumps: what was fresh may be old, or not yet be.
+
+    A simulated clock may run several times faster than the steady one without a jump.
+    """
+
+    _MIN_JUMP_NS = 1_000_000_000
+    _FASTEST = 20
+
+    def __init__(self) -> None:
+        self._before: tuple[int, int] | None = None
+
+    def jump(self, now_ns: int, steady_ns: int) -> str | None:
+        """Say by how much the clock has jumped since the last call; None if it has not."""
+        before, self._before = self._before, (now_ns, steady_ns)
+        if before is None:
+            return None
+        passed_ns, steady_passed_ns = now_ns - before[0], steady_ns - before[1]
+        if -self._MIN_JUMP_NS <= passed_ns <= (self._MIN_JUMP_NS
+                                               + self._FASTEST * steady_passed_ns):
+            return None
+        return f'the clock jumped by {(passed_ns - steady_passed_ns) / 1e9:+.2f} s'
+
+
 class PolicyWatch:
     """Measures how long there has been nothing to execute."""
 

@@ -19,6 +19,7 @@ from rclpy.node import Node  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
 from vla_nav.nodes import qos  # noqa: E402
+from vla_nav.nodes.runner import start_ros  # noqa: E402
 
 
 class LoopbackError(VlaNavError):
@@ -30,7 +31,7 @@ def measure(timeout_s: float = 20.0) -> float:
     topic = f'/vla_nav_loopback_{os.getpid()}'
     other = subprocess.Popen([sys.executable, '-m', 'vla_nav.nodes.loopback', topic],
                              stdin=subprocess.PIPE)
-    rclpy.init(args=[])
+    start_ros([])
     try:
         return _ping(topic, time.monotonic() + timeout_s, timeout_s, other)
     finally:
@@ -67,7 +68,7 @@ def _ping(topic: str, deadline_s: float, timeout_s: float, other: subprocess.Pop
 
 def echo(topic: str) -> None:
     """Send every text back until stdin closes."""
-    rclpy.init(args=[])
+    start_ros([])
     node = Node('doctor_echo')
     publisher = node.create_publisher(String, f'{topic}/back', qos.RELIABLE)
     node.create_subscription(String, topic, publisher.publish, qos.RELIABLE)

@@ -19,10 +19,10 @@ import rclpy  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
-from rclpy.signals import SignalHandlerOptions  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
 from vla_nav.nodes import messages, qos  # noqa: E402
+from vla_nav.nodes.runner import start_ros  # noqa: E402
 
 
 class Monitor:
@@ -32,7 +32,7 @@ class Monitor:
     """
 
     def __init__(self, contract: Contract, on_image: Callable[[np.ndarray, float], None]) -> None:
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        start_ros([])
         self.task: dict | None = None
         """The scene, as the sim node describes it."""
         self.outcome: dict | None = None

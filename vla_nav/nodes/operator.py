@@ -18,6 +18,7 @@ from std_msgs.msg import Bool, String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from vla_nav.nodes import qos  # noqa: E402
+from vla_nav.nodes.runner import start_ros  # noqa: E402
 
 _SETTLE_S = 0.5
 
@@ -30,7 +31,7 @@ class Operator:
         self._ros_args = list(ros_args)
 
     def __enter__(self) -> Operator:
-        rclpy.init(args=self._ros_args)
+        start_ros(self._ros_args)
         self._node = Node(f'operator_{os.getpid()}', namespace=self._namespace)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)

@@ -21,17 +21,33 @@ from rclpy.executors import (  # noqa: E402
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
 
 
+class StartError(VlaNavError):
+    """ROS cannot be started as it was asked for."""
+
+
+def start_ros(args: list[str] | None = None) -> None:
+    """Initialise rclpy, leaving signals alone. Raises StartError.
+
+    What it does not like (an unknown argument, a domain or interface that is not there) it says
+    in RuntimeErrors of several kinds.
+    """
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:
+        raise StartError(str(error)) from error
+
+
 def run(make_node: Callable, args: list[str] | None = None, threads: int = 1) -> int:
     """Spin a node until SIGINT, SIGTERM or shutdown; returns the exit code.
 
     rclpy's own signal handlers would close the context first, and with it the publisher that has
     to say the last zero. Here the node's `close` comes first.
     """
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     ending: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ending.append(1))
     try:
+        start_ros(args)
         node = make_node()
     except VlaNavError as error:
         print(f'error: {error}', file=sys.stderr)
