@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -32,8 +31,6 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     subparsers = parser.add_subparsers(title='verbs', metavar='VERB', dest='verb', required=True)
     for name in MODULES:
-        if importlib.util.find_spec(f'{__name__}.{name}') is None:
-            continue
         importlib.import_module(f'{__name__}.{name}').add_parser(subparsers)
     return parser
 
