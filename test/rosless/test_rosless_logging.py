@@ -1,7 +1,8 @@
 """Loggers: levels, filters, and /rosout."""
 
 import pytest
-from rcl_interfaces.msg import Log
+from rcl_interfaces.msg import Log, LoggerLevel
+from rcl_interfaces.srv import GetLoggerLevels, SetLoggerLevels
 from rclpy.logging import LoggingSeverity, get_logger
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
@@ -63,6 +64,19 @@ def test_a_node_s_lines_go_to_rosout(make_node, spin):
         ('ns.speaker', 'look out'), ('ns.speaker.part', 'here too')]
     assert mine()[0].function == 'test_a_node_s_lines_go_to_rosout'
     assert mine()[0].stamp.sec > 0
+
+
+def test_levels_can_be_set_by_service(make_node, node, call, executor):
+    quiet = make_node('quiet', enable_logger_service=True)
+    executor.add_node(quiet)
+    wanted = LoggerLevel(name='quiet', level=int(LoggingSeverity.ERROR))
+    answer = call(node, SetLoggerLevels, '/quiet/set_logger_levels',
+                  SetLoggerLevels.Request(levels=[wanted]))
+    assert answer.results[0].successful
+    assert quiet.get_logger().get_effective_level() == LoggingSeverity.ERROR
+    told = call(node, GetLoggerLevels, '/quiet/get_logger_levels',
+                GetLoggerLevels.Request(names=['quiet']))
+    assert told.levels[0].level == LoggingSeverity.ERROR
 
 
 def test_the_command_line_sets_levels(start_peer, tmp_path):

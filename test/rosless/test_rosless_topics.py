@@ -1,5 +1,7 @@
 """Topics: within a process, between processes, raw, latched, queues, names."""
 
+import re
+
 import pytest
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.qos import (
@@ -130,6 +132,31 @@ def test_best_effort_does_not_satisfy_reliable(node, spin):
     assert spin(lambda: publisher.get_subscription_count() == 1, node)
     assert spin(lambda: node.count_subscribers('chat') == 2, node)
     assert publisher.get_subscription_count() == 1
+
+
+def test_a_mismatch_is_told(node, spin, capfd):
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    node.create_publisher(String, 'chat', best_effort)
+    node.create_subscription(String, 'chat', print, 1)
+    lines = []
+
+    def told():
+        lines.extend(capfd.readouterr().err.splitlines())
+        return len(lines) >= 2
+
+    assert spin(told, node)
+    text = '\n'.join(sorted(lines))
+    assert re.search("New publisher discovered on topic '/?chat', offering incompatible", text)
+    assert re.search("New subscription discovered on topic '/?chat', requesting incomp", text)
+    assert text.count('Last incompatible policy: RELIABILITY') == 2
+
+
+def test_one_message_can_be_waited_for(server, node):
+    from rclpy.wait_for_message import wait_for_message
+    assert wait_for_message(String, node, '/nobody', time_to_wait=0.05) == (False, None)
+    found, message = wait_for_message(
+        String, node, '/peer/state', qos_profile=LATCHED, time_to_wait=20.0)
+    assert (found, message) == (True, String(data='latched'))
 
 
 def test_a_message_of_another_type_is_refused(node):

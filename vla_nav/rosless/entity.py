@@ -69,7 +69,7 @@ class Endpoints(Entity):
     def _open_writer(self, dds_topic: str, ros_type: str, extra: str = ''):
         writer = self._participant.create_writer(
             dds_topic, dds_type_name(ros_type), self.qos_profile,
-            wire.user_data(type_hash(ros_type), extra),
+            wire.user_data(type_hash(ros_type), extra), self._on_mismatch,
         )
         guid = writer.get_guid().bytes
         self._writers[guid] = writer
@@ -79,7 +79,7 @@ class Endpoints(Entity):
     def _open_reader(self, dds_topic: str, ros_type: str, extra: str = ''):
         reader = self._participant.create_reader(
             dds_topic, dds_type_name(ros_type), self.qos_profile,
-            wire.user_data(type_hash(ros_type), extra), self._on_data,
+            wire.user_data(type_hash(ros_type), extra), self._on_data, self._on_mismatch,
         )
         guid = reader.get_guid().bytes
         self._readers[guid] = self._reader = reader
@@ -89,6 +89,9 @@ class Endpoints(Entity):
     def _on_data(self) -> None:
         self._has_data = True
         self._wake()
+
+    def _on_mismatch(self, policy_id: int) -> None:
+        """Hear that an endpoint was discovered whose QoS does not fit."""
 
     def _is_ready(self) -> bool:
         return self._has_data and not self._destroyed

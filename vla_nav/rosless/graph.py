@@ -51,10 +51,11 @@ class NodeEntry:
 class Graph:
     """Discovery data; `update()` is called by the participant's thread, the rest by anyone."""
 
-    def __init__(self, participant) -> None:
+    def __init__(self, participant, own_guid: bytes) -> None:
+        self._own_guid = own_guid
         self.changed = threading.Condition()
         self._endpoints: dict[bytes, Endpoint] = {}
-        self._participants: set[bytes] = set()
+        self._participants: set[bytes] = {own_guid}
         self._nodes: dict[bytes, list[NodeEntry]] = {}
         with wire.qos_lock:
             self.readers = [
@@ -97,6 +98,9 @@ class Graph:
     def update_nodes(self, payload: bytes) -> None:
         """Take a participant's announcement of its nodes."""
         info = deserialize(payload, 'rmw_dds_common/msg/ParticipantEntitiesInfo')
+        sender = info.gid.data[:16].tobytes()
+        if sender == self._own_guid:
+            return  # known at first hand, and newer
         entries = [
             NodeEntry(
                 node.node_namespace, node.node_name,
@@ -105,8 +109,18 @@ class Graph:
             )
             for node in info.node_entities_info_seq
         ]
+        self._replace_nodes(sender, entries)
+
+    def update_own_nodes(self, nodes: Iterable) -> None:
+        """Take the nodes of this process."""
+        self._replace_nodes(self._own_guid, [
+            NodeEntry(n.namespace, n.name, frozenset(n.readers), frozenset(n.writers))
+            for n in nodes
+        ])
+
+    def _replace_nodes(self, participant: bytes, entries: list[NodeEntry]) -> None:
         with self.changed:
-            self._nodes[info.gid.data[:16].tobytes()] = entries
+            self._nodes[participant] = entries
             self.changed.notify_all()
 
     def wait_for(self, condition: Callable[[], bool], timeout_sec: float | None) -> bool:

@@ -24,6 +24,7 @@ _MODULES = {
     'rclpy.guard_condition': ('guard_condition',),
     'rclpy.lifecycle': ('lifecycle',),
     'rclpy.logging': ('logging',),
+    'rclpy.logging_service': ('logging_service',),
     'rclpy.node': ('node', 'node_graph', 'exceptions'),
     'rclpy.parameter': ('parameter',),
     'rclpy.publisher': ('publisher',),
@@ -43,6 +44,7 @@ _MODULES = {
     'rclpy.validate_node_name': ('names',),
     'rclpy.validate_parameter_name': ('names',),
     'rclpy.validate_topic_name': ('names',),
+    'rclpy.wait_for_message': ('wait_for_message',),
     'rosidl_runtime_py': ('conversion',),
     'rosidl_runtime_py.convert': ('conversion',),
     'rosidl_runtime_py.set_message': ('conversion',),
@@ -50,6 +52,17 @@ _MODULES = {
     'rclpy._rclpy_pybind11': ('exceptions', 'node_graph'),
 }
 _HERE = __name__.rpartition('.')[0]
+
+
+class PackageModule(ModuleType):
+    """`rclpy` itself, whose submodules are imported when first used (`rclpy.time.Time()`)."""
+
+    def __getattr__(self, name: str) -> ModuleType:
+        if f'{self.__name__}.{name}' in _MODULES:
+            return importlib.import_module(f'{self.__name__}.{name}')
+        raise AttributeError(
+            f"{self.__name__} of rosless has no '{name}': see vla_nav/rosless/README.md"
+        )
 
 
 class InterfaceModule(ModuleType):
@@ -97,8 +110,9 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.import_module(f'{_HERE}.typestore').store().has_package(package)
 
     def create_module(self, spec):
-        kind = InterfaceModule if spec.name.endswith(('.msg', '.srv')) else ModuleType
-        return kind(spec.name)
+        if spec.name.endswith(('.msg', '.srv')):
+            return InterfaceModule(spec.name)
+        return PackageModule(spec.name) if spec.name == 'rclpy' else ModuleType(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         module.__doc__ = f'{module.__name__}, by rosless.'

@@ -13,6 +13,7 @@ from .context import Context, get_default_context
 from .duration import S_TO_NS
 from .exceptions import NotInitializedException
 from .guard_condition import GuardCondition
+from .logging_service import LoggingService
 from .messages import Message, message_class
 from .node_graph import NodeGraph
 from .node_parameters import NodeParameters
@@ -96,6 +97,8 @@ class Node(NodeParameters, NodeGraph):
         self._time_source = TimeSource(node=self, clock=self._clock)
         if start_parameter_services:
             self._parameter_service = ParameterService(self)
+        if enable_logger_service:
+            self._logger_service = LoggingService(self)
 
     def _named(self, name: str, namespace: str | None) -> tuple[str, str]:
         namespace = namespace or '/'

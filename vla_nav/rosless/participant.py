@@ -78,14 +78,16 @@ class Participant:
         self._topics: dict[tuple[str, str], Topic] = {}
         self._nodes: list[LocalNode] = []
         self._nodes_changed = False
-        self._watched: dict[DataReader, Callable[[], None]] = {}
+        self._watched: dict[Entity, tuple[int, Callable[[int], None]]] = {}
         self._stopping = self._closed = False
         self._waitset = WaitSet(self._dds)
         self._wake = GuardCondition(self._dds)
         self._waitset.attach(self._wake)
-        self.graph = Graph(self._dds)
+        self.graph = Graph(self._dds, self.guid)
         for reader in self.graph.readers:
-            self._watch(reader, lambda reader=reader: self.graph.update(reader))
+            self._watch(
+                reader, DDSStatus.DataAvailable, lambda _, reader=reader: self.graph.update(reader)
+            )
         self._join_discovery()
         self._thread = threading.Thread(target=self._run, name='rosless-dds', daemon=True)
         self._thread.start()
@@ -98,11 +100,11 @@ class Participant:
         self._announcer = self.create_writer('ros_discovery_info', kind, latched, data)
         reader = self.create_reader('ros_discovery_info', kind, everything, data)
 
-        def update():
+        def update(_):
             while (sample := wire.take(reader)) is not None:
                 self.graph.update_nodes(sample.payload)
 
-        self._watch(reader, update)
+        self._watch(reader, DDSStatus.DataAvailable, update)
 
     def _topic(self, name: str, dds_type: str) -> Topic:
         key = (name, dds_type)
@@ -110,22 +112,40 @@ class Participant:
             self._topics[key] = Topic(self._dds, name, wire.raw_type(dds_type))
         return self._topics[key]
 
-    def create_writer(self, topic: str, dds_type: str, profile: QoSProfile, data) -> DataWriter:
+    def create_writer(
+        self, topic: str, dds_type: str, profile: QoSProfile, data, on_mismatch=None
+    ) -> DataWriter:
+        """A writer; `on_mismatch(policy_id)` is called when a reader wants what it cannot give."""
         with self._lock, wire.qos_lock:
-            return DataWriter(
+            writer = DataWriter(
                 self._dds, self._topic(topic, dds_type), wire.dds_qos(profile, data)
             )
+        if on_mismatch:
+            self._watch(writer, DDSStatus.OfferedIncompatibleQos, lambda _: on_mismatch(
+                writer.get_offered_incompatible_qos_status().last_policy_id
+            ))
+        return writer
 
     def create_reader(
-        self, topic: str, dds_type: str, profile: QoSProfile, data, on_data=None
+        self, topic: str, dds_type: str, profile: QoSProfile, data, on_data=None,
+        on_mismatch=None,
     ) -> DataReader:
-        """A reader; `on_data` is called from the participant's thread when data has come."""
+        """A reader; the callbacks are called from the participant's thread."""
         with self._lock, wire.qos_lock:
             reader = DataReader(
                 self._dds, self._topic(topic, dds_type), wire.dds_qos(profile, data)
             )
+
+        def react(status: int) -> None:
+            if status & DDSStatus.DataAvailable:
+                on_data()
+            if status & DDSStatus.RequestedIncompatibleQos and on_mismatch:
+                on_mismatch(reader.get_requested_incompatible_qos_status().last_policy_id)
+
         if on_data:
-            self._watch(reader, on_data)
+            self._watch(
+                reader, DDSStatus.DataAvailable | DDSStatus.RequestedIncompatibleQos, react
+            )
         return reader
 
     def destroy(self, *endpoints: DataReader | DataWriter) -> None:
@@ -136,13 +156,14 @@ class Participant:
                     self._waitset.detach(endpoint)
             delete(endpoint)
 
-    def _watch(self, reader: DataReader, on_data: Callable[[], None]) -> None:
-        reader.set_status_mask(DDSStatus.DataAvailable)
+    def _watch(self, endpoint: Entity, mask: int, react: Callable[[int], None]) -> None:
+        endpoint.set_status_mask(mask)
         with self._lock:
-            self._watched[reader] = on_data
-            self._waitset.attach(reader)
+            self._watched[endpoint] = (mask, react)
+            self._waitset.attach(endpoint)
         # What came before it was attached does not wake the thread.
-        on_data()
+        if mask & DDSStatus.DataAvailable:
+            react(DDSStatus.DataAvailable)
 
     def add_node(self, namespace: str, name: str) -> LocalNode:
         node = LocalNode(namespace, name)
@@ -163,6 +184,7 @@ class Participant:
             if self._stopping:
                 return
             self._nodes_changed = True
+            self.graph.update_own_nodes(self._nodes)
             self._wake.set(True)
 
     def _publish_nodes(self) -> None:
@@ -196,12 +218,13 @@ class Participant:
                 self._publish_nodes()
             with self._lock:
                 watched = list(self._watched.items())
-            for reader, on_data in watched:
+            for endpoint, (mask, react) in watched:
                 try:
-                    if reader.take_status(DDSStatus.DataAvailable):
-                        on_data()
+                    status = endpoint.take_status(mask)
+                    if status:
+                        react(status)
                 except DDSException:
-                    if reader in self._watched:
+                    if endpoint in self._watched:
                         raise
 
     def close(self) -> None:

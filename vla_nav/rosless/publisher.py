@@ -53,6 +53,13 @@ class Publisher(Endpoints):
                 raise RCLError(f'Failed to publish on {self.topic}: {error}') from None
             self._warn_dropped()
 
+    def _on_mismatch(self, policy_id: int) -> None:
+        self._node.get_logger().warning(
+            f"New subscription discovered on topic '{self.topic}', requesting incompatible QoS."
+            ' No messages will be sent to it.'
+            f' Last incompatible policy: {wire.policy_name(policy_id)}'
+        )
+
     def _warn_dropped(self) -> None:
         get_logger(f'rosless.{self.topic.strip("/").replace("/", ".")}').warning(
             f'message on {self.topic} dropped: a reliable subscriber has not taken earlier ones'

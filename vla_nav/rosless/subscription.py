@@ -8,7 +8,7 @@ from enum import Enum
 
 from rosbags.serde import SerdeError
 
-from . import names
+from . import names, wire
 from .entity import Endpoints
 from .messages import deserialize
 
@@ -56,6 +56,13 @@ class Subscription(Endpoints):
             'publication_sequence_number': None,
             'reception_sequence_number': None,
         })
+
+    def _on_mismatch(self, policy_id: int) -> None:
+        self._node.get_logger().warning(
+            f"New publisher discovered on topic '{self.topic}', offering incompatible QoS."
+            ' No messages will be received from it.'
+            f' Last incompatible policy: {wire.policy_name(policy_id)}'
+        )
 
     def get_publisher_count(self) -> int:
         """How many publishers this receives from."""
