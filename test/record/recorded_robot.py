@@ -159,10 +159,11 @@ class Robot:
         odometry.header.stamp = now
         self.sent['odom'] += 1
         self.publish('odom', odometry)
-        twist = Twist()
-        twist.linear.x = 0.2
-        self.sent['command'] += 1
-        self.publish('command', twist)
+        if 'command' not in self.silent:
+            twist = Twist()
+            twist.linear.x = 0.2
+            self.sent['command'] += 1
+            self.publish('command', twist)
         self.publish('extra', String(data='beside'))
 
     def _hear(self, message: DiagnosticArray) -> None:

@@ -57,7 +57,12 @@ def run(args: argparse.Namespace) -> int:
     from vla_nav.cli.progress import map_in_processes
     from vla_nav.contract import Contract
     from vla_nav.episodes.convert import ConvertJob, convert_bag
-    from vla_nav.episodes.dataset import REPORT, DatasetSettings, build_dataset
+    from vla_nav.episodes.dataset import (
+        REPORT,
+        DatasetSettings,
+        NothingUsableError,
+        build_dataset,
+    )
     from vla_nav.episodes.episode import AlignSettings
 
     settings = DatasetSettings(
@@ -70,14 +75,27 @@ def run(args: argparse.Namespace) -> int:
     def convert(jobs: Sequence[ConvertJob]):
         return map_in_processes(convert_bag, jobs, args.jobs, 'bags')
 
-    built = build_dataset(args.bags, args.out, settings, convert)
-    console = Console()
+    console = Console(highlight=False)
+    try:
+        built = build_dataset(args.bags, args.out, settings, convert)
+    except NothingUsableError as error:
+        if not error.failures:
+            raise
+        _print_failures(console, error.failures)
+        console.print('no dataset was built')
+        return min(len(error.failures), MAX_STATUS)
     console.print(_table(built))
-    for bag, text in built.failures.items():
-        console.print(f'[red]{Path(bag).name}[/red]: {text}', highlight=False, markup=True)
+    _print_failures(console, built.failures)
     console.print(f'{built.root}: {built.info["total_episodes"]} episodes, '
                   f'{built.info["total_frames"]} frames; report in {built.root / REPORT}')
     return min(len(built.failures), MAX_STATUS)
+
+
+def _print_failures(console, failures: dict[str, str]) -> None:
+    from rich.markup import escape
+
+    for bag, text in failures.items():
+        console.print(f'[red]{escape(Path(bag).name)}[/red]: {escape(text)}')
 
 
 def _table(built):

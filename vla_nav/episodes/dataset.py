@@ -23,6 +23,16 @@ REPORT = 'report.html'
 WORK = 'work'
 BAG_SUFFIXES = ('.mcap', '.db3', '.bag')
 
+
+class NothingUsableError(EpisodeError):
+    """No bag could be used."""
+
+    def __init__(self, bags: int, failures: dict[str, str]) -> None:
+        first = next(iter(failures.values()), 'all are marked as failed; use --include-failed')
+        super().__init__(f'none of {bags} bags can be used; the first: {first}')
+        self.failures = failures
+
+
 Results = Iterable[tuple[ConvertJob, 'BagSummary | VlaNavError']]
 
 
@@ -88,8 +98,7 @@ def build_dataset(paths: Sequence[Path], out: Path, settings: DatasetSettings,
     skipped = [summary for summary in ordered if summary.skipped]
     fitting = _fitting([summary for summary in ordered if not summary.skipped], failures)
     if not fitting:
-        first = next(iter(failures.values()), 'all are marked as failed; use --include-failed')
-        raise EpisodeError(f'none of {len(bags)} bags can be used; the first: {first}')
+        raise NothingUsableError(len(bags), failures)
     for stale in ('data', 'videos', 'meta'):
         shutil.rmtree(partial / stale, ignore_errors=True)
     info = assemble(partial, fitting, settings.images)

@@ -19,7 +19,7 @@ from vla_nav.episodes.reader import BagReader
 from vla_nav.episodes.video import VideoEncoder, VideoSettings
 from vla_nav.episodes.windows import EpisodeDataset
 
-PLAYABLE = VideoSettings(pixel_format='yuv420p', crf=20, gop=10)
+PLAYABLE = VideoSettings(pixel_format='yuv420p', qp=24, gop=10)
 """For players and browsers, which do not all know full chroma."""
 SIZE = 480
 PLOT_HEIGHT = 120

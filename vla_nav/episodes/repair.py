@@ -227,7 +227,7 @@ def write_metadata(path: Path, data: dict) -> None:
     """Write a metadata.yaml to a temporary name, then rename."""
     temporary = path.with_suffix('.yaml.tmp')
     with temporary.open('w', encoding='utf-8') as file:
-        yaml.dump(data, file, Dumper=_PlainDumper)
+        yaml.dump(data, file, Dumper=_PlainDumper, width=4096)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

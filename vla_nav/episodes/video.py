@@ -19,12 +19,12 @@ class VideoSettings:
     """How frames are compressed.
 
     Chroma is not subsampled: at the sizes that policies see, 4:2:0 alone costs more than
-    38 dB PSNR leaves.
+    38 dB PSNR leaves. The quantiser is constant, which keeps 38 dB even for white noise.
     """
 
     codec: str = 'libx264'
     pixel_format: str = 'yuv444p'
-    crf: int = 14
+    qp: int = 15
     preset: str = 'veryfast'
     gop: int = 2
     """Frames from key frame to key frame: how many must be decoded to reach any one."""
@@ -42,7 +42,7 @@ class VideoEncoder:
                  settings: VideoSettings | None = None) -> None:
         settings = settings or VideoSettings()
         self._container = av.open(str(path), 'w', format='mp4')
-        options = {'crf': str(settings.crf), 'preset': settings.preset}
+        options = {'qp': str(settings.qp), 'preset': settings.preset}
         self._stream = self._container.add_stream(settings.codec, frame_rate(rate_hz),
                                                   options=options)
         self._stream.width, self._stream.height = width, height
