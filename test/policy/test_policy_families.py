@@ -18,6 +18,7 @@ from vla_nav.policy import (
     Tuning,
     Variant,
     choose_token_ids,
+    language_loss,
     make_head,
     save_checkpoint,
 )
@@ -287,3 +288,27 @@ def test_weights_of_another_backbone_are_refused(load, family_folder, tmp_path):
         load_tuned(load('llava'), tmp_path / 'a')
     with pytest.raises(CheckpointError, match='not an adapter of this backbone'):
         load_tuned(backbone, tmp_path / 'b')
+
+
+@each_family
+def test_captions_are_learned_beside_actions(load, family):
+    """The vision-language half of co-fine-tuning; a row's loss is its own, padded or not."""
+    backbone = load(family)
+    Tuning(backbone, 'full')
+    images, prompts = random_images(2), ['{image}what is there?', '{image}where?']
+    answers = ['a red cone', 'left of the blue ball and the green box']
+    with torch.no_grad():
+        both = language_loss(backbone, images, prompts, answers)
+        each = [language_loss(backbone, [i], [p], [a])
+                for i, p, a in zip(images, prompts, answers)]
+        tokens = [len(backbone.tokenizer(a, add_special_tokens=False)['input_ids']) + 1
+                  for a in answers]
+    mean = sum(e * n for e, n in zip(each, tokens)) / sum(tokens)
+    torch.testing.assert_close(both, mean, atol=1e-4, rtol=1e-4)
+    optimizer = torch.optim.Adam(backbone.model.parameters(), 1e-3)
+    for _ in range(4):
+        loss = language_loss(backbone, images, prompts, answers)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.9 * both
