@@ -7,6 +7,7 @@ from rclpy.exceptions import InvalidTopicNameException
 from rclpy.qos import (
     DurabilityPolicy,
     HistoryPolicy,
+    QoSPolicyKind,
     QoSPresetProfiles,
     QoSProfile,
     ReliabilityPolicy,
@@ -149,6 +150,40 @@ def test_a_mismatch_is_told(node, spin, capfd):
     assert re.search("New publisher discovered on topic '/?chat', offering incompatible", text)
     assert re.search("New subscription discovered on topic '/?chat', requesting incomp", text)
     assert text.count('Last incompatible policy: RELIABILITY') == 2
+
+
+def test_a_mismatch_may_be_left_untold(node, spin, capfd):
+    event_handler = pytest.importorskip('rclpy.event_handler')
+    silent = event_handler.SubscriptionEventCallbacks(use_default_callbacks=False)
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    node.create_subscription(String, 'chat', print, 1, event_callbacks=silent)
+    node.create_publisher(String, 'chat', best_effort)
+    lines = []
+
+    def told():
+        lines.extend(capfd.readouterr().err.splitlines())
+        return bool(lines)
+
+    assert spin(told, node)
+    spin(lambda: False, node, patience_s=0.2)
+    assert told()
+    assert not [line for line in lines if 'New publisher discovered' in line]
+
+
+def test_events_call_back(node, spin):
+    event_handler = pytest.importorskip('rclpy.event_handler')
+    mismatches, matches = [], []
+    node.create_subscription(
+        String, 'chat', print, LATCHED,
+        event_callbacks=event_handler.SubscriptionEventCallbacks(
+            incompatible_qos=mismatches.append, matched=matches.append))
+    node.create_publisher(String, 'chat', 1)
+    assert spin(lambda: mismatches, node)
+    assert mismatches[0].total_count == 1
+    assert int(mismatches[0].last_policy_kind) == QoSPolicyKind.DURABILITY
+    node.create_publisher(String, 'chat', LATCHED)
+    assert spin(lambda: matches, node)
+    assert matches[0].current_count == 1
 
 
 def test_one_message_can_be_waited_for(server, node):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cyclonedds.core import DDSStatus
+
 from . import wire
 from .exceptions import InvalidHandle
 from .messages import dds_type_name
@@ -58,9 +60,13 @@ class Entity:
 class Endpoints(Entity):
     """An entity with DDS readers and writers that its node announces."""
 
-    def __init__(self, node, callback, callback_group, qos_profile) -> None:
+    def __init__(
+        self, node, callback, callback_group, qos_profile, event_callbacks=None
+    ) -> None:
         super().__init__(node, callback, callback_group)
         self.qos_profile = qos_profile
+        self._event_callbacks = event_callbacks
+        self.event_handlers: list = []
         self._participant = node.context.participant
         self._readers: dict[bytes, object] = {}
         self._writers: dict[bytes, object] = {}
@@ -69,8 +75,9 @@ class Endpoints(Entity):
     def _open_writer(self, dds_topic: str, ros_type: str, extra: str = ''):
         writer = self._participant.create_writer(
             dds_topic, dds_type_name(ros_type), self.qos_profile,
-            wire.user_data(type_hash(ros_type), extra), self._on_mismatch,
+            wire.user_data(type_hash(ros_type), extra),
         )
+        self._participant.watch(writer, self._events(writer))
         guid = writer.get_guid().bytes
         self._writers[guid] = writer
         self._node._announced.writers.append(guid)
@@ -79,19 +86,25 @@ class Endpoints(Entity):
     def _open_reader(self, dds_topic: str, ros_type: str, extra: str = ''):
         reader = self._participant.create_reader(
             dds_topic, dds_type_name(ros_type), self.qos_profile,
-            wire.user_data(type_hash(ros_type), extra), self._on_data, self._on_mismatch,
+            wire.user_data(type_hash(ros_type), extra),
         )
         guid = reader.get_guid().bytes
         self._readers[guid] = self._reader = reader
         self._node._announced.readers.append(guid)
+        reactions = {DDSStatus.DataAvailable: self._on_data, **self._events(reader)}
+        self._participant.watch(reader, reactions)
         return reader
+
+    def _events(self, endpoint) -> dict:
+        if self._event_callbacks is None:
+            return {}
+        handlers = self._event_callbacks.handlers(self, endpoint, self.callback_group)
+        self.event_handlers += handlers.values()
+        return {bit: handler.fire for bit, handler in handlers.items()}
 
     def _on_data(self) -> None:
         self._has_data = True
         self._wake()
-
-    def _on_mismatch(self, policy_id: int) -> None:
-        """Hear that an endpoint was discovered whose QoS does not fit."""
 
     def _is_ready(self) -> bool:
         return self._has_data and not self._destroyed
@@ -109,6 +122,8 @@ class Endpoints(Entity):
         if self._destroyed:
             return
         super().destroy()
+        for handler in self.event_handlers:
+            handler.destroy()
         announced = self._node._announced
         for guid in self._readers:
             announced.readers.remove(guid)

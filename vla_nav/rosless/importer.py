@@ -18,6 +18,7 @@ _MODULES = {
     'rclpy.constants': ('duration',),
     'rclpy.context': ('context',),
     'rclpy.duration': ('duration',),
+    'rclpy.event_handler': ('event_handler',),
     'rclpy.exceptions': ('exceptions',),
     'rclpy.executors': ('executors',),
     'rclpy.expand_topic_name': ('names',),

@@ -167,8 +167,10 @@ class Node(NodeParameters, NodeGraph):
             executor.add_node(self)
 
     def _executable(self) -> list:
+        events = [h for e in (*self._subscriptions, *self._publishers) for h in e.event_handlers]
         return [
-            *self._timers, *self._subscriptions, *self._guards, *self._clients, *self._services
+            *self._timers, *self._subscriptions, *self._guards, *self._clients, *self._services,
+            *events,
         ]
 
     def _wake_executor(self) -> None:
@@ -227,7 +229,7 @@ class Node(NodeParameters, NodeGraph):
         _check_type(msg_type, '__fields__')
         return self._add(self._publishers, publisher_class(
             self, msg_type, self.resolve_topic_name(topic), self._profile(qos_profile),
-            callback_group or self._default_callback_group,
+            callback_group or self._default_callback_group, event_callbacks,
         ))
 
     def create_subscription(
@@ -247,7 +249,7 @@ class Node(NodeParameters, NodeGraph):
         full = self.resolve_topic_name(topic)
         return self._add(self._subscriptions, Subscription(
             self, msg_type, full, callback, callback_group or self._default_callback_group,
-            self._profile(qos_profile, topic=full), raw,
+            self._profile(qos_profile, topic=full), raw, event_callbacks,
         ))
 
     def create_client(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from cyclonedds.core import DDSException, DDSStatus, Entity, GuardCondition, WaitSet
 from cyclonedds.domain import Domain, DomainParticipant
@@ -78,16 +79,14 @@ class Participant:
         self._topics: dict[tuple[str, str], Topic] = {}
         self._nodes: list[LocalNode] = []
         self._nodes_changed = False
-        self._watched: dict[Entity, tuple[int, Callable[[int], None]]] = {}
+        self._watched: dict[Entity, dict[int, Callable[[], None]]] = {}
         self._stopping = self._closed = False
         self._waitset = WaitSet(self._dds)
         self._wake = GuardCondition(self._dds)
         self._waitset.attach(self._wake)
         self.graph = Graph(self._dds, self.guid)
         for reader in self.graph.readers:
-            self._watch(
-                reader, DDSStatus.DataAvailable, lambda _, reader=reader: self.graph.update(reader)
-            )
+            self.watch(reader, {DDSStatus.DataAvailable: partial(self.graph.update, reader)})
         self._join_discovery()
         self._thread = threading.Thread(target=self._run, name='rosless-dds', daemon=True)
         self._thread.start()
@@ -100,11 +99,11 @@ class Participant:
         self._announcer = self.create_writer('ros_discovery_info', kind, latched, data)
         reader = self.create_reader('ros_discovery_info', kind, everything, data)
 
-        def update(_):
+        def update():
             while (sample := wire.take(reader)) is not None:
                 self.graph.update_nodes(sample.payload)
 
-        self._watch(reader, DDSStatus.DataAvailable, update)
+        self.watch(reader, {DDSStatus.DataAvailable: update})
 
     def _topic(self, name: str, dds_type: str) -> Topic:
         key = (name, dds_type)
@@ -113,40 +112,32 @@ class Participant:
         return self._topics[key]
 
     def create_writer(
-        self, topic: str, dds_type: str, profile: QoSProfile, data, on_mismatch=None
+        self, topic: str, dds_type: str, profile: QoSProfile, data: Policy.Userdata
     ) -> DataWriter:
-        """A writer; `on_mismatch(policy_id)` is called when a reader wants what it cannot give."""
         with self._lock, wire.qos_lock:
-            writer = DataWriter(
+            return DataWriter(
                 self._dds, self._topic(topic, dds_type), wire.dds_qos(profile, data)
             )
-        if on_mismatch:
-            self._watch(writer, DDSStatus.OfferedIncompatibleQos, lambda _: on_mismatch(
-                writer.get_offered_incompatible_qos_status().last_policy_id
-            ))
-        return writer
 
     def create_reader(
-        self, topic: str, dds_type: str, profile: QoSProfile, data, on_data=None,
-        on_mismatch=None,
+        self, topic: str, dds_type: str, profile: QoSProfile, data: Policy.Userdata
     ) -> DataReader:
-        """A reader; the callbacks are called from the participant's thread."""
         with self._lock, wire.qos_lock:
-            reader = DataReader(
+            return DataReader(
                 self._dds, self._topic(topic, dds_type), wire.dds_qos(profile, data)
             )
 
-        def react(status: int) -> None:
-            if status & DDSStatus.DataAvailable:
-                on_data()
-            if status & DDSStatus.RequestedIncompatibleQos and on_mismatch:
-                on_mismatch(reader.get_requested_incompatible_qos_status().last_policy_id)
-
-        if on_data:
-            self._watch(
-                reader, DDSStatus.DataAvailable | DDSStatus.RequestedIncompatibleQos, react
-            )
-        return reader
+    def watch(self, endpoint: Entity, reactions: dict[int, Callable[[], None]]) -> None:
+        """Call, from the participant's thread, what belongs to a DDS status when it changes."""
+        if not reactions:
+            return
+        endpoint.set_status_mask(sum(reactions))
+        with self._lock:
+            self._watched[endpoint] = reactions
+            self._waitset.attach(endpoint)
+        # What came before it was attached does not wake the thread.
+        if DDSStatus.DataAvailable in reactions:
+            reactions[DDSStatus.DataAvailable]()
 
     def destroy(self, *endpoints: DataReader | DataWriter) -> None:
         """Delete endpoints, unless they went with the participant."""
@@ -155,15 +146,6 @@ class Participant:
                 if self._watched.pop(endpoint, None):
                     self._waitset.detach(endpoint)
             delete(endpoint)
-
-    def _watch(self, endpoint: Entity, mask: int, react: Callable[[int], None]) -> None:
-        endpoint.set_status_mask(mask)
-        with self._lock:
-            self._watched[endpoint] = (mask, react)
-            self._waitset.attach(endpoint)
-        # What came before it was attached does not wake the thread.
-        if mask & DDSStatus.DataAvailable:
-            react(DDSStatus.DataAvailable)
 
     def add_node(self, namespace: str, name: str) -> LocalNode:
         node = LocalNode(namespace, name)
@@ -218,11 +200,12 @@ class Participant:
                 self._publish_nodes()
             with self._lock:
                 watched = list(self._watched.items())
-            for endpoint, (mask, react) in watched:
+            for endpoint, reactions in watched:
                 try:
-                    status = endpoint.take_status(mask)
-                    if status:
-                        react(status)
+                    status = endpoint.take_status(sum(reactions))
+                    for bit in reactions if status else ():
+                        if status & bit:
+                            reactions[bit]()
                 except DDSException:
                     if endpoint in self._watched:
                         raise

@@ -8,6 +8,7 @@ from cyclonedds.core import DDSException
 
 from . import names, wire
 from .entity import Endpoints
+from .event_handler import PublisherEventCallbacks
 from .exceptions import RCLError
 from .logging import get_logger
 from .messages import serialize
@@ -16,8 +17,11 @@ from .messages import serialize
 class Publisher(Endpoints):
     """Made by `Node.create_publisher`."""
 
-    def __init__(self, node, msg_type, topic, qos_profile, callback_group) -> None:
-        super().__init__(node, None, callback_group, qos_profile)
+    def __init__(
+        self, node, msg_type, topic, qos_profile, callback_group, event_callbacks=None
+    ) -> None:
+        events = event_callbacks or PublisherEventCallbacks()
+        super().__init__(node, None, callback_group, qos_profile, events)
         self.msg_type = msg_type
         self.topic = topic
         self._writer = self._open_writer(names.dds_topic(topic), msg_type.__ros_name__)
@@ -52,13 +56,6 @@ class Publisher(Endpoints):
             if error.code != DDSException.DDS_RETCODE_TIMEOUT:
                 raise RCLError(f'Failed to publish on {self.topic}: {error}') from None
             self._warn_dropped()
-
-    def _on_mismatch(self, policy_id: int) -> None:
-        self._node.get_logger().warning(
-            f"New subscription discovered on topic '{self.topic}', requesting incompatible QoS."
-            ' No messages will be sent to it.'
-            f' Last incompatible policy: {wire.policy_name(policy_id)}'
-        )
 
     def _warn_dropped(self) -> None:
         get_logger(f'rosless.{self.topic.strip("/").replace("/", ".")}').warning(

@@ -8,8 +8,9 @@ from enum import Enum
 
 from rosbags.serde import SerdeError
 
-from . import names, wire
+from . import names
 from .entity import Endpoints
+from .event_handler import SubscriptionEventCallbacks
 from .messages import deserialize
 
 
@@ -21,10 +22,12 @@ class Subscription(Endpoints):
         WithMessageInfo = 1
 
     def __init__(
-        self, node, msg_type, topic, callback, callback_group, qos_profile, raw: bool
+        self, node, msg_type, topic, callback, callback_group, qos_profile, raw: bool,
+        event_callbacks=None,
     ) -> None:
         self._callback_type = _callback_type(callback)
-        super().__init__(node, callback, callback_group, qos_profile)
+        events = event_callbacks or SubscriptionEventCallbacks()
+        super().__init__(node, callback, callback_group, qos_profile, events)
         self.msg_type = msg_type
         self.topic = topic
         self.raw = raw
@@ -56,13 +59,6 @@ class Subscription(Endpoints):
             'publication_sequence_number': None,
             'reception_sequence_number': None,
         })
-
-    def _on_mismatch(self, policy_id: int) -> None:
-        self._node.get_logger().warning(
-            f"New publisher discovered on topic '{self.topic}', offering incompatible QoS."
-            ' No messages will be received from it.'
-            f' Last incompatible policy: {wire.policy_name(policy_id)}'
-        )
 
     def get_publisher_count(self) -> int:
         """How many publishers this receives from."""

@@ -23,7 +23,6 @@ INFINITE_NS = 2**63 - 1
 # A write holds Python's global lock, so a full send queue must not stop the process for long.
 MAX_BLOCKING_NS = 100_000_000
 SERVICE_HEADER_BYTES = 16
-_POLICY_NAMES = {2: 'DURABILITY', 4: 'DEADLINE', 8: 'LIVELINESS', 11: 'RELIABILITY'}
 
 
 # cyclonedds-python reads policies through buffers that all threads share.
@@ -146,11 +145,6 @@ def ros_qos(qos: Qos) -> QoSProfile:
         duration = Infinite() if value_ns >= INFINITE_NS else Duration(nanoseconds=value_ns)
         setattr(profile, name, duration)
     return profile
-
-
-def policy_name(policy_id: int) -> str:
-    """The name of a DDS policy id, as far as ROS knows the policy."""
-    return _POLICY_NAMES.get(policy_id, f'DDS policy {policy_id}')
 
 
 def user_data_values(qos: Qos) -> dict[str, str]:
