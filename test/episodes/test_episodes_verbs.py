@@ -1,0 +1,156 @@
+"""The verbs around episodes: demos, dataset, view, recover."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+
+from vla_nav.cli.demos import Disturbance, Job, record_demo
+from vla_nav.episodes.reader import BagReader
+from vla_nav.episodes.recovery import recover
+from vla_nav.episodes.render import draw, load_episode
+from vla_nav.share import share_path
+
+NOISE = Disturbance()
+
+
+def run(*words):
+    path = os.pathsep.join(filter(None, [*sys.path, os.environ.get('PYTHONPATH')]))
+    return subprocess.run(
+        [sys.executable, '-c', 'import sys; from vla_nav.cli import main; sys.exit(main())',
+         *map(str, words)], capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': path})
+
+
+@pytest.fixture
+def job(tmp_path):
+    if importlib.util.find_spec('mujoco') is None:  # imported later: the renderer has a say
+        pytest.skip('needs MuJoCo')
+
+    def make(folder, disturbance=NOISE):
+        return Job(tmp_path / folder, 3, 'easy', share_path('config/robots/sim.yaml'),
+                   disturbance, True, 4.0)
+
+    return make
+
+
+def recorded(path):
+    with BagReader(path) as bag:
+        rows = list(bag.messages('/camera/image_raw', '/cmd_vel', '/odom'))
+        commands = [(m.linear.x, m.angular.z) for topic, _, m in rows if topic == '/cmd_vel']
+        motion = [(m.twist.twist.linear.x, m.twist.twist.angular.z)
+                  for topic, _, m in rows if topic == '/odom']
+        images = [bytes(m.data[:3000]) for topic, _, m in rows if topic == '/camera/image_raw']
+        return np.array(commands), np.array(motion), images, bag.metadata
+
+
+def test_a_demonstration_is_an_ordinary_bag(job):
+    result = record_demo(job('a'))
+    commands, motion, images, metadata = recorded(job('a').out / result.name)
+    assert len(commands) == len(motion) == len(images) == result.steps
+    assert metadata.instruction
+    assert metadata.extra == {'driver': 'expert', 'seed': '3', 'level': 'easy'}
+    assert (metadata.outcome == 'success') == (result.outcome == 'success')
+    assert np.abs(commands).max() > 0.1
+
+
+def test_the_same_seed_gives_the_same_demonstration(job):
+    first = recorded(job('a').out / record_demo(job('a')).name)
+    second = recorded(job('b').out / record_demo(job('b')).name)
+    assert np.array_equal(first[0], second[0])
+    assert first[2] == second[2]
+
+
+def test_noise_moves_the_robot_but_not_the_recorded_command(job):
+    noise = Disturbance(sigma=(0.3, 0.0), share=1.0)
+    plain = recorded(job('a', None).out / record_demo(job('a', None)).name)
+    pushed = recorded(job('b', noise).out / record_demo(job('b', noise)).name)
+    assert np.array_equal(plain[0][0], pushed[0][0]), 'the expert decides before the first push'
+    steps = min(len(plain[1]), len(pushed[1]))
+    assert np.abs(plain[1][:steps, 0] - pushed[1][:steps, 0]).max() > 0.05
+    contract = pushed[3].contract
+    assert (pushed[0] >= np.array(contract.command.low) - 1e-9).all()
+    assert (pushed[0] <= np.array(contract.command.high) + 1e-9).all()
+
+
+def test_disturbances_come_and_go():
+    noise = Disturbance().sample(np.random.default_rng(0), 3000, 0.1)
+    assert noise.shape == (3000, 2)
+    assert noise.std(axis=0) == pytest.approx(np.array([0.08, 0.25]) * np.sqrt(0.5), rel=0.25)
+    assert 0.3 < (noise == 0).all(axis=1).mean() < 0.7
+
+
+def test_demos_are_not_made_twice(job, tmp_path):
+    words = ('demos', '--episodes', 2, '--level', 'easy', '--time-limit', 2, '--out',
+             tmp_path / 'demos', '--jobs', 1)
+    first = run(*words)
+    assert first.returncode == 0, first.stderr
+    assert '2 episodes recorded' in first.stdout
+    again = run(*words)
+    assert '2 episodes are there already' in again.stdout
+    assert '0 episodes recorded' in again.stdout
+
+
+def test_a_view_is_a_video_of_the_episode(bag, tmp_path):
+    result = run('view', bag, '--out', tmp_path / 'view.mp4')
+    assert result.returncode == 0, result.stderr
+    with av.open(str(tmp_path / 'view.mp4')) as video:
+        frames = [frame.to_ndarray(format='rgb24') for frame in video.decode(video=0)]
+    assert len(frames) == 40
+    assert frames[0].shape == (600, 640, 3)
+
+
+def test_the_picture_shows_the_command(bag):
+    shown = load_episode(bag)
+    pictures = list(draw(shown))
+    below = [picture[300:470, 250:390].astype(int) for picture in pictures]
+    idle, driving = below[0], below[25]
+    assert np.abs(driving - idle).mean() > 5
+
+
+def test_an_episode_that_is_not_there_is_named(bag, tmp_path):
+    result = run('view', bag, '--episode', 7)
+    assert result.returncode == 2
+    assert 'has 1 episodes, counted from 0; there is no episode 7' in result.stderr
+
+
+def test_a_view_for_rerun(bag, tmp_path):
+    pytest.importorskip('rerun')
+    result = run('view', bag, '--rrd', tmp_path / 'view.rrd')
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / 'view.rrd').stat().st_size > 10_000
+
+
+def test_recover_says_what_it_did(bag, tmp_path):
+    file = bag / 'good.mcap'
+    os.truncate(file, file.stat().st_size - 5000)
+    result = run('recover', bag.parent)
+    assert result.returncode == 0, result.stderr
+    assert 'recovered' in result.stdout
+    assert 'unreadable bytes cut' in result.stdout
+    assert 'nothing was interrupted' in run('recover', bag.parent).stdout
+    file.write_bytes(b'junk')
+    failed = run('recover', bag.parent)
+    assert failed.returncode == 1
+    assert 'nothing can be recovered from it' in failed.stderr
+    assert recover(bag.parent)[1]
+
+
+def test_help_shows_examples():
+    for verb in ('demos', 'dataset', 'view', 'recover', 'record', 'teleop'):
+        result = run(verb, '--help')
+        assert result.returncode == 0
+        assert 'examples:' in result.stdout
+
+
+def test_help_needs_no_heavy_library():
+    heavy = ('torch', 'mujoco', 'av', 'pyarrow', 'matplotlib', 'transformers', 'rerun', 'mcap')
+    program = ('import sys\nfrom vla_nav.cli import build_parser\nbuild_parser()\n'
+               f'print([name for name in {heavy} if name in sys.modules])')
+    path = os.pathsep.join(filter(None, [*sys.path, os.environ.get('PYTHONPATH')]))
+    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                            env={**os.environ, 'PYTHONPATH': path})
+    assert result.stdout == '[]\n', result.stderr
