@@ -52,7 +52,7 @@ lint: check
 models: setup  ## make the shipped models again (two hours on 2 cores; resumable)
 	$(BIN)/vla_nav pretrain --out data/nano_vlm
 	$(BIN)/vla_nav train --variant frozen_head --backbone data/nano_vlm --out models/nano \
-	    --episodes 500 --rounds 1 --round-episodes 250
+	    --episodes 500
 	for level in easy standard hard; do \
 	    $(BIN)/vla_nav rollout --model models/nano --scenes 200 --level $$level --record; done
 	$(BIN)/vla_nav rollout --model models/nano --scenes 200 --swap --record

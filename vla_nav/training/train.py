@@ -68,7 +68,8 @@ def train_in_simulation(backbone_path: Path, out: Path, work: Path, contract: Co
         save_checkpoint(
             driver, variant=settings.variant, head=head, backbone=backbone,
             context_shape=episodes[0].contexts.shape[1:], contract=contract,
-            normaliser=normaliser, provenance=_provenance(settings, backbone, episodes, errors))
+            normaliser=normaliser,
+            provenance=_provenance(settings, number, backbone, episodes, errors))
     return Checkpoint.open(out)
 
 
@@ -78,15 +79,16 @@ def context_prompt(backbone_path: Path) -> str | None:
     return json.loads(path.read_text())['prompt'] if path.is_file() else None
 
 
-def _provenance(settings: TrainSettings, backbone: Backbone, episodes, errors) -> dict:
+def _provenance(settings: TrainSettings, rounds: int, backbone: Backbone, episodes,
+                errors) -> dict:
     frames = sum(len(episode.actions) for episode in episodes)
     dataset = hashlib.sha256(b''.join(e.actions.tobytes() for e in episodes)).hexdigest()
     return {
         'vla_nav': __version__, 'git_commit': _git_commit(), 'python': platform.python_version(),
         'seed': settings.seed, 'dataset_sha256': dataset,
         'data': {'source': 'simulation', 'demonstrations': settings.episodes,
-                 'correction_rounds': settings.rounds,
-                 'correction_episodes': settings.rounds * settings.round_episodes,
+                 'correction_rounds': rounds,
+                 'correction_episodes': rounds * settings.round_episodes,
                  'frames': frames},
         'training': asdict(settings.training),
         'backbone_parameters': sum(p.numel() for p in backbone.model.parameters()),
