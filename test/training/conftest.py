@@ -5,6 +5,16 @@ import pytest
 from vla_nav.contract import Camera, Contract
 
 
+@pytest.fixture(scope='session', autouse=True)
+def one_thread():
+    """Torch's threads spin while they wait, which a shared machine pays for dearly."""
+    import torch
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope='session')
 def tiny_contract():
     return Contract(camera=Camera(width=64, height=64, crop=(0.0, 0.25, 1.0, 1.0)))
