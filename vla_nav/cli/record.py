@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 RECORD_EXAMPLES = """examples:
   vla_nav record --robot my_robot.yaml --out data/episodes
@@ -57,25 +58,25 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run_record(args: argparse.Namespace) -> int:
     """Run the recorder node."""
-    import json
-
     from vla_nav.nodes.record import main
 
-    given = {'robot': args.robot, 'out': args.out, 'extra_topics': args.extra_topics,
-             'require_instruction': not args.no_instruction, 'compress': args.compress}
-    words = ['--ros-args']
-    for name, value in given.items():
-        words += ['-p', f'{name}:={json.dumps(value)}']
-    # What the user says after --ros-args comes later, and so counts more.
-    return main([*words, *args.ros_args[1:]])
+    return main(_node_arguments(args, {
+        'robot': args.robot, 'out': args.out, 'extra_topics': args.extra_topics,
+        'require_instruction': not args.no_instruction, 'compress': args.compress}))
 
 
 def run_teleop(args: argparse.Namespace) -> int:
     """Drive by keys."""
-    from vla_nav.contract import Contract
-    from vla_nav.nodes.drive_parameters import contract_file
     from vla_nav.nodes.teleop import main
 
-    contract = Contract.load(contract_file(args.robot))
-    topic = contract.teleop_topic if args.takeover else args.topic or contract.command.topic
-    return main(contract, topic, args.recorder, args.wasd, args.ros_args)
+    given = {'robot': args.robot, 'takeover': args.takeover, 'recorder': args.recorder,
+             'wasd': args.wasd}
+    return main(_node_arguments(args, {**given, 'topic': args.topic} if args.topic else given))
+
+
+def _node_arguments(args: argparse.Namespace, given: dict[str, object]) -> list[str]:
+    """What the user says after --ros-args comes later, and so counts more."""
+    words = ['--ros-args']
+    for name, value in given.items():
+        words += ['-p', f'{name}:={json.dumps(value)}']
+    return [*words, *args.ros_args[1:]]

@@ -28,6 +28,8 @@ from rclpy.signals import SignalHandlerOptions  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from vla_nav.nodes import messages, qos  # noqa: E402
+from vla_nav.nodes.drive_parameters import CONTRACT, contract_file  # noqa: E402
+from vla_nav.nodes.parameters import Parameter, declare  # noqa: E402
 
 RATE_HZ = 20.0
 HOLD_S = 0.6
@@ -38,6 +40,17 @@ ARROWS = {'\x1b[A': 'forward', '\x1b[B': 'back', '\x1b[D': 'left', '\x1b[C': 'ri
           '\x1bOA': 'forward', '\x1bOB': 'back', '\x1bOD': 'left', '\x1bOC': 'right'}
 LETTERS = {'w': 'forward', 's': 'back', 'a': 'left', 'd': 'right'}
 COMMANDS = {'r': 'start', 's': 'stop', 'd': 'discard', 'm': 'success', 'n': 'failure'}
+PARAMETERS = (
+    Parameter('robot', 'sim', 'Robot: the path of a contract, or a name in config/robots/.'),
+    Parameter('takeover', False, "Publish on the contract's teleop topic, for the drive node to "
+              'yield to; silent while no key is pressed.'),
+    Parameter('topic', CONTRACT, "Command topic instead of the contract's."),
+    Parameter('recorder', 'record', 'Name of the recorder node.'),
+    Parameter('wasd', False, 'Letters drive too; the recorder then takes Shift-r, s and d.'),
+)
+HELP = """arrows{letters} drive   space halts   + - speed   q quits
+{prefix}r record   {prefix}s stop   {prefix}d discard   m success   n failure
+"""
 MOVES = {'forward': (0, 1.0), 'back': (0, -1.0), 'left': (1, 1.0), 'right': (1, -1.0)}
 
 
@@ -99,14 +112,23 @@ class Keys:
 class TeleopNode(Node):
     """Publishes the keys' velocity and calls the recorder's services."""
 
-    def __init__(self, contract: Contract, topic: str, recorder: str, always: bool) -> None:
+    def __init__(self) -> None:
         super().__init__('teleop')
+        values = declare(self, PARAMETERS)
+        contract = Contract.load(contract_file(values['robot']))
+        recorder, topic = values['recorder'], contract.command.topic
+        if values['takeover']:
+            topic = contract.teleop_topic
+        elif values['topic'] != CONTRACT:
+            topic = values['topic']
+        self.keymap = keymap(values['wasd'])
+        self.help = HELP.format(letters=', w a s d' if values['wasd'] else '',
+                                prefix='Shift-' if values['wasd'] else '')
         self.keys = Keys(contract.command)
         self.limiter = Limiter(contract.command)
-        self.topic = self.resolve_topic_name(topic)
         self.status = ''
         self.answer = ''
-        self._always = always
+        self._always = not values['takeover']
         self._recorder = self.resolve_topic_name(recorder)
         self._message = messages.CommandMessage(contract.command, 'base_link')
         self._publisher = self.create_publisher(messages.TYPES[contract.command.type], topic,
@@ -164,29 +186,29 @@ class TeleopNode(Node):
                 self.status = status.message + seconds
 
 
-HELP = """arrows{letters} drive   space halts   + - speed   q quits
-{prefix}r record   {prefix}s stop   {prefix}d discard   m success   n failure
-"""
-
-
-def main(contract: Contract, topic: str, recorder: str, wasd: bool,
-         ros_args: list[str] | None = None) -> int:
-    """Drive by keys until q. Raises VlaNavError if this is no terminal."""
+def main(args: list[str] | None = None) -> int:
+    """Drive by keys until q."""
     if not sys.stdin.isatty():
-        raise VlaNavError('teleop needs a terminal on its standard input; start it in one, or '
-                          'use a gamepad with teleop_twist_joy')
-    rclpy.init(args=ros_args, signal_handler_options=SignalHandlerOptions.NO)
-    node = TeleopNode(contract, topic, recorder, always=topic != contract.teleop_topic)
+        print('error: teleop needs a terminal on its standard input; start it in one, or use a '
+              'gamepad with teleop_twist_joy', file=sys.stderr)
+        return 2
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = TeleopNode()
+    except VlaNavError as error:
+        print(f'error: {error}', file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     ending = threading.Event()
     spinner = threading.Thread(target=_spin, args=(executor, ending), daemon=True)
     before = termios.tcgetattr(sys.stdin)
-    print(HELP.format(letters=', w a s d' if wasd else '', prefix='Shift-' if wasd else ''))
+    print(node.help)
     try:
         tty.setcbreak(sys.stdin)
         spinner.start()
-        _listen(node, keymap(wasd))
+        _listen(node)
     except KeyboardInterrupt:
         pass
     finally:
@@ -201,14 +223,14 @@ def main(contract: Contract, topic: str, recorder: str, wasd: bool,
     return 0
 
 
-def _listen(node: TeleopNode, keys: dict[str, str]) -> None:
+def _listen(node: TeleopNode) -> None:
     while True:
         if select.select([sys.stdin], [], [], 0.1)[0]:
             text = os.read(sys.stdin.fileno(), 256).decode(errors='ignore')
             if not text:
                 return
             for key in split_keys(text):
-                action = keys.get(key)
+                action = node.keymap.get(key)
                 if action == 'quit':
                     return
                 if action:
