@@ -205,3 +205,14 @@ def test_the_simulator_loads_neither_mujoco_nor_torch_before_it_draws():
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
                           timeout=120, check=True)
     assert done.stdout.strip() == '[]'
+
+
+def test_a_process_ends_quietly_whatever_was_imported_before():
+    script = ('import weakref\nclass Early: pass\nearly = Early()\n'
+              'weakref.finalize(early, int)\n'
+              'from vla_nav.sim import Renderer, sample_scene\n'
+              'scene = sample_scene(0)\nrenderer = Renderer(64, 48)\n'
+              'renderer.render(scene, scene.start)\n')
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True,
+                          timeout=60)
+    assert (done.returncode, done.stderr) == (0, '')

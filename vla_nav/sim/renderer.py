@@ -3,6 +3,7 @@
 One model holds a slot of every shape for each of MAX_OBJECTS objects; a scene is applied by
 editing positions, sizes, colours, materials and lights.
 """
+import atexit
 import functools
 import math
 import os
@@ -84,8 +85,9 @@ class Renderer:
             raise RenderingError(
                 f'OpenGL by MUJOCO_GL={os.environ.get("MUJOCO_GL", "")} cannot draw off screen '
                 f'({error}); {INSTALL_HINT}') from error
-        # At the latest before the interpreter takes PyOpenGL apart.
         self._finalizer = weakref.finalize(self, _free, self._context, self._drawing, self._owner)
+        # MuJoCo ends its EGL display at exit; what is registered later runs earlier.
+        atexit.register(self._finalizer)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)
         self._view = mujoco.MjvScene(self._model, maxgeom=100)
         self._options = mujoco.MjvOption()
@@ -125,6 +127,7 @@ class Renderer:
     def close(self) -> None:
         """Free the OpenGL context."""
         self._finalizer()
+        atexit.unregister(self._finalizer)
         self._context = None
 
     def __enter__(self):
