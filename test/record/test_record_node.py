@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from rosbags.rosbag2 import Reader
+from std_msgs.msg import String
 
 from vla_nav.contract import Contract
 from vla_nav.episodes.dataset import DatasetSettings, build_dataset
 from vla_nav.episodes.reader import BagReader
 from vla_nav.episodes.windows import EpisodeDataset
+from vla_nav.nodes import qos
 
 
 def numbers(bag, topic='camera/image_raw'):
@@ -174,6 +176,21 @@ def test_extra_topics_are_found_and_recorded(start):
         assert bag.topics[bag.resolve('extra')][1] >= 8
 
 
+def test_publishers_of_any_reliability_are_heard(start):
+    """Also one that comes while recording and is less reliable than those before."""
+    robot = start(require_instruction=False, extra_topics='extra')
+    robot.until(lambda: robot.count('extra') > 0, 'finding the extra topic')
+    robot.call('start')
+    weak = robot.node.create_publisher(String, 'extra', qos.SENSOR)
+    robot.node.create_timer(0.05, lambda: weak.publish(String(data='weak')))
+    robot.until(lambda: weak.get_subscription_count() > 0, 'a subscription that fits')
+    robot.later('odom', 30)
+    robot.call('stop')
+    with BagReader(robot.bags()[0]) as bag:
+        texts = {message.data for _, _, message in bag.messages(bag.resolve('extra'))}
+    assert texts == {'beside', 'weak'}
+
+
 def test_silence_of_a_contract_topic_is_a_warning_while_recording(start):
     robot = start(require_instruction=False, silence_s=0.5)
     robot.call('start')
@@ -210,7 +227,11 @@ def test_kill_9_costs_at_most_a_second(start):
     robot.say('go')
     robot.until(lambda: robot.figures.get('instruction') == 'go', 'instruction')
     robot.call('start')
-    robot.later('camera', 60)
+    robot.announce_model('pilot', 'abc123')
+    robot.drive_state('driving')
+    robot.later('camera', 30)
+    robot.teleop(0.0, 0.5)
+    robot.later('camera', 40)
     before = robot.sent['camera'] - 20  # one second
     robot.recorder.end(signal.SIGKILL)
     assert not robot.bags()
@@ -223,5 +244,7 @@ def test_kill_9_costs_at_most_a_second(start):
         assert seen[-1] >= before
         assert bag.metadata.recovered
         assert bag.metadata.instruction == 'go'
+        assert bag.metadata.policy == 'pilot'
+        assert len(bag.metadata.interventions) == 1
     with Reader(bag_path) as reader:
         assert reader.message_count == len(list(reader.messages()))

@@ -52,8 +52,8 @@ class _Running:
     spans: list[list[int]] = field(default_factory=list)
     error: str = ''
     discarded: bool = False
-    reported: int = 0
-    """Drops that stand in the metadata already."""
+    noted: dict = field(default_factory=dict)
+    """What stands in the metadata already."""
 
 
 class Recorder:
@@ -189,10 +189,11 @@ class Recorder:
             running = None
         with self._lock:
             figures = {name: meter.figures(now_ns) for name, meter in self._meters.items()}
-        dropped = dict(running.queue.dropped) if running else {}
-        if running and sum(dropped.values()) != running.reported:
-            running.reported = sum(dropped.values())
-            running.writer.update(dropped=dropped)
+            facts = self._facts(running) if running else {}
+        dropped = facts.get('dropped', {})
+        if running and facts != running.noted:
+            running.noted = facts
+            running.writer.update(**facts)  # so that they outlive a crash
         return RecorderStatus(
             episode=running.writer.path.name if running else '',
             seconds=(now_ns - running.started_ns) / 1e9 if running else 0.0,
@@ -294,13 +295,10 @@ class Recorder:
             alone = self._running is running
             if alone:
                 self._running = None
-            spans = tuple((start, stop) for start, stop in running.spans)
-        dropped = running.queue.dropped
-        dropped.update(message.topic for message in (*unwritten, *running.queue.take(0.0)))
-        running.writer.update(
-            instruction=self.instruction or running.writer.metadata.instruction,
-            policy=running.policy, policy_sha256=running.sha256, interventions=spans,
-            dropped=dict(dropped))
+            running.queue.dropped.update(
+                message.topic for message in (*unwritten, *running.queue.take(0.0)))
+            facts = self._facts(running)
+        running.writer.update(**facts)
         try:
             self._last = running.writer.close()
             self._finished += 1
@@ -308,6 +306,15 @@ class Recorder:
             running.error = running.error or str(error)
         if alone:
             self._on_end(f'{running.writer.path.name} ended: {running.error}', True)
+
+    def _facts(self, running: _Running) -> dict[str, object]:
+        """Fields of the metadata that change during an episode."""
+        return {
+            'instruction': self.instruction or running.writer.metadata.instruction,
+            'policy': running.policy, 'policy_sha256': running.sha256,
+            'interventions': tuple((start, stop) for start, stop in running.spans),
+            'dropped': dict(running.queue.dropped),
+        }
 
     def _end_alone(self, running: _Running, reason: str) -> None:
         def stop() -> None:

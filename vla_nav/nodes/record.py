@@ -52,6 +52,7 @@ class RecordNode(Node):
             settings, self.contract, resolve(self.contract.instruction_topic),
             resolve(self.contract.teleop_topic), self._ended)
         self._state_topic = values['drive_state_topic'] and resolve(values['drive_state_topic'])
+        self._simulated = self.get_parameter('use_sim_time').value
         self._policy = ('', '')
         self._driver_text = ''
         self._pressed: set[int] = set()
@@ -77,7 +78,10 @@ class RecordNode(Node):
 
     def close(self) -> None:
         """Complete what is being recorded."""
-        self.recorder.close()
+        try:
+            self.recorder.close()
+        except EpisodeError as error:
+            self.get_logger().error(str(error))
 
     def _recover(self, root) -> None:
         if not root.exists():
@@ -111,7 +115,9 @@ class RecordNode(Node):
             self, kind, topic.name, self._take, MutuallyExclusiveCallbackGroup(), topic.latched)
 
     def _take(self, topic: str, data: bytes, publish_ns: int) -> None:
-        self.recorder.take(topic, data, self._now_ns(), publish_ns or None)
+        # In simulated time there is no telling when a message was sent.
+        sent_ns = None if self._simulated or not publish_ns else publish_ns
+        self.recorder.take(topic, data, self._now_ns(), sent_ns)
         if topic == self._state_topic:
             self._note_driver(deserialize_message(data, String).data)
 
