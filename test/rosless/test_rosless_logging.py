@@ -1,8 +1,10 @@
 """Loggers: levels, filters, and /rosout."""
 
 import pytest
+import rclpy
 from rcl_interfaces.msg import Log, LoggerLevel
 from rcl_interfaces.srv import GetLoggerLevels, SetLoggerLevels
+from rclpy.context import Context
 from rclpy.logging import LoggingSeverity, get_logger
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
@@ -79,6 +81,16 @@ def test_levels_can_be_set_by_service(make_node, node, call, executor):
     assert told.levels[0].level == LoggingSeverity.ERROR
 
 
-def test_the_command_line_sets_levels(start_peer, tmp_path):
-    guest = start_peer('guest', '--ros-args', '--log-level', 'fatal')
-    assert guest.end()[0] == 0
+def test_the_command_line_sets_levels():
+    context = Context()
+    rclpy.init(args=['--ros-args', '--log-level', 'noisy:=debug'], context=context)
+    try:
+        assert get_logger('noisy').get_effective_level() == LoggingSeverity.DEBUG
+        assert get_logger('calm').get_effective_level() == LoggingSeverity.INFO
+    finally:
+        rclpy.shutdown(context=context)
+
+
+def test_an_unknown_level_is_refused():
+    with pytest.raises(RuntimeError):
+        rclpy.init(args=['--ros-args', '--log-level', 'shout'], context=Context())

@@ -8,37 +8,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rclpy
+from rclpy.context import Context
 
 from vla_nav.rosless import is_native
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(is_native(), reason='a ROS 2 is sourced, so rosless stands aside')
 
-JOIN = """
-from vla_nav import rosless
-rosless.ensure()
-import rclpy
-try:
-    rclpy.init(args=[])
-except RuntimeError as error:
-    print(f'{type(error).__name__}: {error}')
-else:
-    print('joined')
-    rclpy.shutdown()
-"""
-
 
 @pytest.fixture
-def join():
-    """Return a function that joins a domain in a fresh process and tells what came of it."""
+def join(monkeypatch):
+    """Return a function that joins a domain, given ROS variables, and tells what came of it."""
 
     def joined(**variables):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(('ROS', 'CYCLONE'))}
-        environment.update(variables, PYTHONPATH=str(ROOT))
-        environment.setdefault('ROS_DOMAIN_ID', os.environ['ROS_DOMAIN_ID'])
-        done = subprocess.run(
-            [sys.executable, '-c', JOIN], env=environment, capture_output=True, text=True)
-        return done.stdout.strip() or done.stderr
+        for name in [n for n in os.environ if n.startswith(('ROS_', 'CYCLONE'))]:
+            if name != 'ROS_DOMAIN_ID':
+                monkeypatch.delenv(name)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        context = Context()
+        try:
+            rclpy.init(args=[], context=context)
+        except RuntimeError as error:
+            return f'{type(error).__name__}: {error}'
+        rclpy.shutdown(context=context)
+        return 'joined'
 
     return joined
 

@@ -14,12 +14,15 @@ from cyclonedds.builtin import (
     BuiltinTopicDcpsSubscription,
 )
 from cyclonedds.core import InstanceState
+from rosbags.serde import SerdeError
 
 from . import names, wire
+from .logging import get_logger
 from .messages import deserialize
 from .topic_endpoint_info import TopicEndpointInfo, TopicEndpointTypeEnum
 
 BATCH = 256
+_log = get_logger('rosless')
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,14 @@ class Graph:
 
     def update_nodes(self, payload: bytes) -> None:
         """Take a participant's announcement of its nodes."""
-        info = deserialize(payload, 'rmw_dds_common/msg/ParticipantEntitiesInfo')
+        try:
+            info = deserialize(payload, 'rmw_dds_common/msg/ParticipantEntitiesInfo')
+        except SerdeError:
+            _log.warning(
+                'the nodes of a participant cannot be told: it is of another release of ROS 2;'
+                ' set ROS_DISTRO=humble to hear Humble, unset it to hear later ones', once=True,
+            )
+            return
         sender = info.gid.data[:16].tobytes()
         if sender == self._own_guid:
             return  # known at first hand, and newer

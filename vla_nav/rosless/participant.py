@@ -18,6 +18,7 @@ from cyclonedds.topic import Topic
 from . import wire
 from .config import cyclonedds_config, domain_id_from, participant_failure
 from .graph import Graph
+from .logging import get_logger
 from .messages import dds_type_name, message_class, serialize
 from .qos import DurabilityPolicy, QoSProfile
 from .typestore import type_hash
@@ -202,13 +203,17 @@ class Participant:
                 watched = list(self._watched.items())
             for endpoint, reactions in watched:
                 try:
-                    status = endpoint.take_status(sum(reactions))
-                    for bit in reactions if status else ():
-                        if status & bit:
-                            reactions[bit]()
-                except DDSException:
+                    self._react(endpoint, reactions)
+                except Exception as error:
+                    # Without this thread the process would hear nothing any more.
                     if endpoint in self._watched:
-                        raise
+                        get_logger('rosless').error(f'{type(error).__name__}: {error}')
+
+    def _react(self, endpoint: Entity, reactions: dict[int, Callable[[], None]]) -> None:
+        status = endpoint.take_status(sum(reactions))
+        for bit in reactions if status else ():
+            if status & bit:
+                reactions[bit]()
 
     def close(self) -> None:
         """Leave the domain; peers see all nodes vanish at once."""

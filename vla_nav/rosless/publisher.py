@@ -10,7 +10,6 @@ from . import names, wire
 from .entity import Endpoints
 from .event_handler import PublisherEventCallbacks
 from .exceptions import RCLError
-from .logging import get_logger
 from .messages import serialize
 
 
@@ -58,7 +57,7 @@ class Publisher(Endpoints):
             self._warn_dropped()
 
     def _warn_dropped(self) -> None:
-        get_logger(f'rosless.{self.topic.strip("/").replace("/", ".")}').warning(
+        self._node.get_logger().warning(
             f'message on {self.topic} dropped: a reliable subscriber has not taken earlier ones'
             f' for {wire.MAX_BLOCKING_NS / 1e9} s; stop it or use best effort',
             throttle_duration_sec=5.0,
