@@ -11,11 +11,12 @@ EXAMPLES = """examples:
   vla_nav drive --sim                                    the scene says where to go
   vla_nav drive --sim --seed 3 --instruction "go to the blue box"
   vla_nav drive --sim --level easy --model models/nano --out my_run
+  vla_nav drive --sim --seed 1000000000 --scenes 20      how often it succeeds, in real time
   vla_nav drive --robot my_robot.yaml                    drive a real robot
   vla_nav drive --ros-args -r __ns:=/robot1 -p stale_timeout_s:=0.3
 
-With --sim the exit code is 0 if the robot reached the object, 1 if it did not. A new sentence may
-be typed while it drives.
+With --sim the exit code is 0 if the robot reached the object (in one scene at least), 1 if it did
+not. A new sentence may be typed while it drives.
 """
 
 
@@ -39,6 +40,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     sim.add_argument('--seed', type=int, default=0, help='seed of the scene (0)')
     sim.add_argument('--level', default='standard', choices=('easy', 'standard', 'hard'),
                      help='how hard the scene is (standard)')
+    sim.add_argument('--scenes', type=int, default=1, metavar='N',
+                     help='drive in N scenes, of this seed and the next ones (1)')
     sim.add_argument('--out', type=Path, metavar='DIR',
                      help='folder for video, map and figures (runs/<time>)')
     parser.set_defaults(func=run)
@@ -53,8 +56,12 @@ def run(args: argparse.Namespace) -> int:
         args.instruction = check_instruction(args.instruction)
     if not args.sim:
         return _drive_robot(args)
-    if not 0 <= args.seed < 2**31:
-        raise VlaNavError(f'--seed is {args.seed}; expected 0 to {2**31 - 1}')
+    if args.scenes < 1:
+        raise VlaNavError(f'--scenes is {args.scenes}; expected at least 1')
+    if not 0 <= args.seed <= 2**31 - args.scenes:
+        raise VlaNavError(f'--seed is {args.seed}; expected 0 to {2**31 - args.scenes}')
+    if args.scenes > 1 and args.instruction:
+        raise VlaNavError('--instruction is for one scene; with --scenes each says where to go')
     from vla_nav.cli.sim_run import SimRun
 
     out = args.out or Path('runs') / time.strftime('%Y%m%d-%H%M%S')

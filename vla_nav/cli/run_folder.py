@@ -38,7 +38,7 @@ class RunFolder:
         self._told: list[str] = []
         self._rates: list[float] = []
 
-    def add_image(self, image: np.ndarray, _steady_s: float) -> None:
+    def add_image(self, image: np.ndarray) -> None:
         """Keep a camera image, uint8 (H, W, 3) RGB, with what was commanded."""
         monitor = self._monitor
         if monitor is None or len(self._images) >= _LONGEST_VIDEO_S * VIDEO_HZ:
@@ -87,20 +87,12 @@ class RunFolder:
             'machine': f'{platform.machine()}, {os.cpu_count()} cores, '
                        f'Python {platform.python_version()}',
             'time': time.strftime('%Y-%m-%dT%H:%M:%S%z')}
-        files = [self._write_figures()]
+        files = [write_json(self.folder / 'run.json', self.figures)]
         if self._images:
             files.append(self._write_video())
         if self._poses and last.get('target'):
             files.append(self._write_map())
         return [file for file in files if file]
-
-    def _write_figures(self) -> Path:
-        file = self.folder / 'run.json'
-        temporary = self.folder / '.run.json'
-        temporary.write_text(json.dumps(self.figures, indent=2, ensure_ascii=False) + '\n',
-                             encoding='utf-8')
-        os.replace(temporary, file)
-        return file
 
     def _write_video(self) -> Path | None:
         try:
@@ -132,6 +124,14 @@ class RunFolder:
         save_top_view(file, scene, np.array(self._poses),
                       f'{self.figures["instruction"]}: {self.figures["outcome"]}')
         return file
+
+
+def write_json(file: Path, data: dict) -> Path:
+    """Write plain data under a temporary name, then rename it; returns the file."""
+    temporary = file.with_name(f'.{file.name}')
+    temporary.write_text(json.dumps(data, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+    os.replace(temporary, file)
+    return file
 
 
 def _number(text: str | None) -> float | None:

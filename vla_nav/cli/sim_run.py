@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vla_nav.cli.domain import private_domain
 from vla_nav.cli.drive import node_arguments
-from vla_nav.cli.run_folder import RunFolder
+from vla_nav.cli.run_folder import RunFolder, write_json
 from vla_nav.cli.status_line import StatusLine
 from vla_nav.contract import Contract
 from vla_nav.errors import VlaNavError
@@ -38,42 +38,50 @@ class SimRun:
         self._out = out
         self._processes: dict[str, subprocess.Popen] = {}
         self._logs: dict[str, Path] = {}
+        self._ended: list[dict] = []
 
     def run(self) -> int:
-        """Do it; returns 0 if the robot reached the object, 1 if not, 130 if interrupted."""
+        """Do it; returns 0 if the robot reached an object, 1 if not, 130 if interrupted."""
         from vla_nav.nodes.drive_parameters import contract_file
         from vla_nav.policy import resolve_model, validate
 
-        self._instruction = self._choose_instruction()
-        contract = Contract.load(contract_file(self._args.robot))
-        validate(resolve_model(self._args.model), contract)
+        args = self._args
+        seeds = range(args.seed, args.seed + args.scenes)
+        sentences = [self._choose_instruction(seed) for seed in seeds]
+        contract = Contract.load(contract_file(args.robot))
+        validate(resolve_model(args.model), contract)
         if 'ROS_DOMAIN_ID' not in os.environ:
             os.environ['ROS_DOMAIN_ID'] = str(private_domain())
         self._folder = RunFolder(self._out)
         from vla_nav.nodes.monitor import Monitor
 
         self._status = StatusLine(self._out)
-        self._monitor = Monitor(contract, self._folder.add_image)
-        code = 130
-        # A terminal sends SIGINT to the nodes too; they are ended in order below instead.
+        self._monitor = Monitor(contract, lambda image, _: self._folder.add_image(image))
         signal.signal(signal.SIGTERM, _interrupt)
+        interrupted = False
         try:
             with self._status:
                 self._start()
-                code = self._watch()
+                for seed, sentence in zip(seeds, sentences):
+                    self._drive(seed, sentence)
         except KeyboardInterrupt:
+            interrupted = True
             self._folder.note(outcome='interrupted')
+            self._keep(args.seed + len(self._ended))
         finally:
             self._end()
             self._monitor.close()
-        self._keep(code)
-        return code
+        if args.scenes > 1:
+            self._summarise()
+        if interrupted:
+            return 130
+        return 0 if any(figures['outcome'] == 'success' for figures in self._ended) else 1
 
-    def _choose_instruction(self) -> str:
+    def _choose_instruction(self, seed: int) -> str:
         from vla_nav.nodes.sim_task import named_object
         from vla_nav.sim import sample_scene
 
-        scene = sample_scene(self._args.seed, self._args.level)
+        scene = sample_scene(seed, self._args.level)
         text = self._args.instruction or scene.instruction
         if named_object(scene, text) is None:
             names = ', '.join(thing.name for thing in scene.objects)
@@ -91,9 +99,27 @@ class SimRun:
         self._spawn('drive', [*node_arguments(args), *args.ros_args[1:]])
         self._wait(lambda: self._monitor.drive, _START_TIMEOUT_S, 'the drive node')
         self._wait(self._model_is_there, _MODEL_TIMEOUT_S, 'the model')
-        self._monitor.say(self._instruction)
-        self._wait(lambda: (self._monitor.outcome or {}).get('instruction'), _START_TIMEOUT_S,
-                   'the simulated robot to hear the instruction')
+
+    def _drive(self, seed: int, sentence: str) -> None:
+        """One scene, from its instruction to its outcome and its files."""
+        monitor = self._monitor
+        if self._args.scenes > 1:
+            self._status.say(f'scene {seed}')
+            self._folder = RunFolder(self._out / f'scene_{seed}')
+        if self._ended:
+            monitor.call('drive/stop')
+            monitor.call('sim/next')
+            self._wait(lambda: monitor.task['seed'] == seed and not (
+                monitor.outcome['instruction']), _START_TIMEOUT_S, f'scene {seed}')
+        monitor.largest_gap_s = 0.0
+        monitor.say(sentence)
+        self._wait(lambda: (monitor.outcome or {}).get('instruction') == sentence
+                   and monitor.drive['instruction'] == sentence, _START_TIMEOUT_S,
+                   'the nodes to hear the instruction')
+        if monitor.drive['state'] == 'STOPPED':
+            monitor.call('drive/resume')
+        self._watch()
+        self._keep(seed)
 
     def _model_is_there(self) -> bool:
         drive = self._monitor.drive
@@ -125,7 +151,7 @@ class SimRun:
                 raise RunError(f'the {node} node ended with code {process.returncode}: {last} '
                                f'(see {self._logs[node]})')
 
-    def _watch(self) -> int:
+    def _watch(self) -> None:
         fault_since_s = None
         while True:
             self._check_processes()
@@ -135,20 +161,26 @@ class SimRun:
                 monitor.say(text)
             self._folder.add_moment(monitor)
             self._status.show(monitor)
-            outcome = monitor.outcome
-            if outcome['outcome'] != 'running' and outcome['instruction'] == (
-                    monitor.drive['instruction']):
+            outcome, drive = monitor.outcome, monitor.drive
+            ended = self._outcome(outcome) if (
+                outcome['instruction'] == drive['instruction']) else None
+            if ended:
                 break
-            fault = monitor.drive['state'] in ('FAULT', 'STOPPED')
+            fault = drive['state'] in ('FAULT', 'STOPPED')
             fault_since_s = (fault_since_s or time.monotonic()) if fault else None
             if fault and time.monotonic() - fault_since_s > _FAULT_S:
-                self._folder.note(outcome='fault', reason=monitor.drive['reason'])
-                return 1
+                self._folder.note(outcome='fault', reason=drive['reason'])
+                return
             time.sleep(0.1)
         # A moment more, for the video's end.
         time.sleep(_LINGER_S)
-        self._folder.note(outcome=outcome['outcome'])
-        return 0 if outcome['outcome'] == 'success' else 1
+        self._folder.note(outcome=ended)
+
+    @staticmethod
+    def _outcome(outcome: dict) -> str | None:
+        if outcome['outcome'] != 'running':
+            return outcome['outcome']
+        return 'wrong_object' if outcome['rested_at'] not in (None, outcome['target']) else None
 
     def _end(self) -> None:
         for process in self._processes.values():
@@ -162,12 +194,26 @@ class SimRun:
                 process.kill()
                 process.wait()
 
-    def _keep(self, code: int) -> None:
+    def _keep(self, seed: int) -> None:
         args = self._args
-        files = self._folder.save(
-            exit_code=code, seed=args.seed, level=args.level, model=args.model,
-            robot=args.robot)
+        files = self._folder.save(seed=seed, level=args.level, model=args.model, robot=args.robot)
+        self._ended.append(self._folder.figures)
         self._status.conclude(self._folder.figures, files)
+
+    def _summarise(self) -> None:
+        from vla_nav.evaluation.intervals import wilson
+
+        count = len(self._ended)
+        reached = sum(figures['outcome'] == 'success' for figures in self._ended)
+        low, high = wilson(reached, count)
+        summary = {
+            'scenes': count, 'success': reached / max(count, 1), 'success_low': low,
+            'success_high': high, 'collisions': sum(
+                figures['outcome'] == 'collision' for figures in self._ended),
+            'attempts': self._ended}
+        file = write_json(self._out / 'scenes.json', summary)
+        print(f'{reached} of {count} scenes ({low:.0%} to {high:.0%} at 95 % confidence)')
+        print(f'  {file}')
 
 
 def _interrupt(*_) -> None:

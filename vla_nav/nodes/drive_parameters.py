@@ -23,7 +23,7 @@ PARAMETERS = (
     Parameter('instruction', '', 'What to do. An empty text waits for the instruction topic.',
               changeable=True),
     Parameter('device', 'auto', 'Where the model computes: auto, cpu, cuda or cuda:N.'),
-    Parameter('threads', 0, 'CPU threads of the model; 0: as torch chooses.', 0, 256),
+    Parameter('threads', 0, 'CPU threads of the model; 0: half of the cores.', 0, 256),
     Parameter('camera_topic', CONTRACT, "Camera topic instead of the contract's; one ending in "
               '/compressed carries CompressedImage.'),
     Parameter('cmd_vel_topic', CONTRACT, "Command topic instead of the contract's."),

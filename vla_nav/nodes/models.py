@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 
@@ -21,7 +22,8 @@ class ModelLoader:
                  on_failed: Callable[[str, str], None]) -> None:
         self._contract = contract
         self._device = device
-        self._threads = threads or None
+        # All of them would wait for each other whenever one is busy with something else.
+        self._threads = threads or max(1, len(os.sched_getaffinity(0)) // 2)
         self._on_ready = on_ready
         self._on_failed = on_failed
         self._lock = threading.Lock()

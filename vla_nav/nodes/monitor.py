@@ -20,6 +20,7 @@ from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 
 from vla_nav.nodes import messages, qos  # noqa: E402
 from vla_nav.nodes.runner import start_ros  # noqa: E402
@@ -67,6 +68,20 @@ class Monitor:
     def say(self, text: str) -> None:
         """Publish an instruction, latched."""
         self._instruction.publish(String(data=text))
+
+    def call(self, service: str, timeout_s: float = 10.0) -> str | None:
+        """Call a Trigger service; returns its message, None if it fails or does not answer."""
+        client = self._node.create_client(Trigger, service)
+        try:
+            if not client.wait_for_service(timeout_sec=timeout_s):
+                return None
+            future, deadline_s = client.call_async(Trigger.Request()), time.monotonic() + timeout_s
+            while not future.done() and time.monotonic() < deadline_s:
+                time.sleep(0.01)
+            answer = future.result() if future.done() else None
+        finally:
+            self._node.destroy_client(client)
+        return answer.message if answer and answer.success else None
 
     def close(self) -> None:
         """Leave the network."""

@@ -206,15 +206,17 @@ class SimNode(Node):
                 throttle_duration_sec=10.0)
 
     def _publish_outcome(self) -> None:
-        simulation = self.simulation
-        judged = self._judging
+        simulation, judged = self.simulation, self._judging
+        objects, rested_at = simulation.scene.objects, simulation.rested_at
         self._outcome.publish(messages.json_message({
             'outcome': simulation.outcome.value if judged else Outcome.RUNNING.value,
             'judged': judged, 'instruction': self._instruction,
             'target': simulation.scene.target_object.name if judged else None,
             'distance_m': round(simulation.distance_m, 3),
             'elapsed_s': round(simulation.elapsed_s, 3),
-            'collided': simulation.collided, 'seed': self._seed, 'level': self._level,
+            'collided': simulation.collided,
+            'rested_at': None if rested_at is None else objects[rested_at].name,
+            'seed': self._seed, 'level': self._level,
             'pose': [round(value, 4) for value in simulation.pose],
             'velocity': [round(value, 4) for value in simulation.velocity],
             'real_time_factor': round(self._real_time, 3)}))
