@@ -169,11 +169,8 @@ class NodeParameters:
 
     def get_parameters_by_prefix(self, prefix: str) -> dict[str, Parameter]:
         start = prefix + PARAMETER_SEPARATOR_STRING if prefix else ''
-        return {
-            name[len(start):]: parameter
-            for name, parameter in self._parameters.items()
-            if name.startswith(start)
-        }
+        found = self._parameters.items()
+        return {name[len(start):]: p for name, p in found if name.startswith(start)}
 
     def describe_parameter(self, name: str):
         if name in self._descriptors:
