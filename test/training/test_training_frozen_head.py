@@ -7,11 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from vla_nav.contract import Frame
 from vla_nav.evaluation.rollout import RolloutSettings, count_trials, rollout, summarise
 from vla_nav.policy import Policy, load_variant
 from vla_nav.training.demonstrations import Disturbance, Episode, load_episodes
 from vla_nav.training.frozen_head import HeadTraining, fit_normaliser, train_head
-from vla_nav.training.train import TrainError, TrainSettings, train_in_simulation
+from vla_nav.training.train import (
+    TrainError,
+    TrainSettings,
+    train_in_simulation,
+    train_on_dataset,
+)
 
 VARIANT = load_variant('frozen_head').with_settings(
     {'head.width': 32, 'head.token_width': 16, 'head.chunk': 4})
@@ -120,7 +126,7 @@ def test_other_settings_in_the_same_folder_are_refused(trained, tiny_backbone, t
 
 def test_rollouts_count_scenes_and_swapped_sentences(trained):
     _, checkpoint, _ = trained
-    settings = RolloutSettings(scenes=2, level='easy', swap=True)
+    settings = RolloutSettings(scenes=2, level='easy', swap=True, time_limit_s=8.0)
     attempts = rollout(checkpoint.path, settings, 1, lambda n: None)
     summary = summarise(attempts, settings)
     assert len(attempts) == count_trials(settings) == summary['scenes'] + summary['swapped']
@@ -133,6 +139,41 @@ def test_rollouts_count_scenes_and_swapped_sentences(trained):
 
 def test_rollouts_are_repeatable(trained):
     _, checkpoint, _ = trained
-    settings = RolloutSettings(scenes=2, level='easy')
+    settings = RolloutSettings(scenes=2, level='easy', time_limit_s=5.0)
     first, again = (rollout(checkpoint.path, settings, 1, lambda n: None) for _ in range(2))
     assert first == again
+
+
+@pytest.fixture(scope='module')
+def dataset(tmp_path_factory, tiny_contract):
+    """Three short demonstrations, recorded as bags and built into a dataset."""
+    from vla_nav.cli import main
+    folder = tmp_path_factory.mktemp('recorded')
+    robot = folder / 'robot.yaml'
+    robot.write_text(tiny_contract.to_yaml())
+    assert main(['demos', '--episodes', '3', '--level', 'easy', '--robot', str(robot), '--jobs',
+                 '1', '--out', str(folder / 'bags')]) == 0
+    assert main(['dataset', str(folder / 'bags'), '--images', 'png', '--out',
+                 str(folder / 'dataset')]) == 0
+    return folder / 'dataset'
+
+
+def test_a_recorded_dataset_trains_a_policy(dataset, tiny_backbone, tmp_path):
+    from vla_nav.episodes.windows import EpisodeDataset
+    train_on_dataset(tiny_backbone, tmp_path / 'policy', tmp_path / 'work', dataset, VARIANT,
+                     TRAINING, seed=0)
+    recorded = EpisodeDataset(dataset)
+    cached = load_episodes(tmp_path / 'work' / 'contexts')
+    assert [len(e.actions) for e in cached] == [e.length for e in recorded.episodes]
+    policy = Policy.load(tmp_path / 'policy')
+    policy.reset(recorded.instruction(0))
+    frame = Frame(recorded.frames(0, 0, 1)[0], 0)
+    np.testing.assert_allclose(cached[0].contexts[0].astype(np.float32), policy.context(frame),
+                               atol=5e-3)
+    assert np.isfinite(policy.step(frame).actions).all()
+
+
+def test_one_episode_is_too_few(tmp_path, tiny_backbone, tiny_contract):
+    with pytest.raises(TrainError, match='found 1 episodes to train on; expected at least 2'):
+        train_in_simulation(tiny_backbone, tmp_path / 'policy', tmp_path / 'work', tiny_contract,
+                            TrainSettings(VARIANT, episodes=1, training=TRAINING), workers=1)

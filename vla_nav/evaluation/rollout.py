@@ -14,7 +14,7 @@ import numpy as np
 from vla_nav.evaluation.intervals import wilson
 from vla_nav.evaluation.lockstep import LockStep, Slot
 from vla_nav.sim import Scene, sample_scene
-from vla_nav.sim.task import SUCCESS_RADIUS_M
+from vla_nav.sim.task import SUCCESS_RADIUS_M, TIME_LIMIT_S
 from vla_nav.sim.visibility import objects_in_view
 
 WIDTH = 12
@@ -76,6 +76,8 @@ class RolloutSettings:
     """Also run each scene once per object in view at the start, only the sentence changed."""
     blind: bool = False
     """Control: the policy hears of a random object of the scene instead of the named one."""
+
+    time_limit_s: float = TIME_LIMIT_S
 
     def scene(self, seed: int) -> Scene:
         """Draw one of the scenes."""
@@ -160,7 +162,7 @@ def _drive(model: Path, settings: RolloutSettings, trials: Sequence[Trial]) -> l
     for trial in trials:
         scene = settings.scene(trial.seed)
         scenes.append(scene.with_target(trial.target) if trial.swapped else scene)
-    steps = LockStep(scenes, policy.contract, WIDTH)
+    steps = LockStep(scenes, policy.contract, WIDTH, time_limit_s=settings.time_limit_s)
     batch = policy.batch(len(steps.slots))
     attempts = []
     while begun := steps.start() or steps.driving:

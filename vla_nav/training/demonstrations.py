@@ -86,6 +86,16 @@ def collect(folder: Path, backbone: Path, variant: Variant, contract: Contract,
             progress(jobs[job])
 
 
+def write_episodes(path: Path, contexts: Sequence[np.ndarray],
+                   actions: Sequence[np.ndarray]) -> None:
+    """Write one shard: for each episode contexts (T, n, D) and actions (T, 2)."""
+    from safetensors.numpy import save_file
+    temporary = path.with_suffix('.tmp')
+    save_file({'contexts': np.concatenate(contexts), 'actions': np.concatenate(actions),
+               'ends': np.cumsum([len(part) for part in actions])}, temporary)
+    temporary.replace(path)
+
+
 def load_episodes(folder: Path) -> list[Episode]:
     """Read every shard of a folder."""
     from safetensors.numpy import load_file
@@ -102,7 +112,6 @@ def _drive(path: Path, backbone: Path, variant: Variant, contract: Contract,
            driver: Path | None, seeds: Sequence[int]) -> None:
     """Drive the episodes of one shard in this process and write it."""
     import torch
-    from safetensors.numpy import save_file
     torch.set_num_threads(1)
     camera = contract.camera
     reader = ContextReader(Backbone.load(backbone), variant.context, camera.height, camera.width)
@@ -128,12 +137,8 @@ def _drive(path: Path, backbone: Path, variant: Variant, contract: Contract,
         for row in rows:
             executed[row] = disturb[row](executed[row])
         steps.step(executed)
-    data = {'contexts': np.concatenate([np.stack(part) for part in contexts]),
-            'actions': np.concatenate([np.stack(part) for part in actions]),
-            'ends': np.cumsum([len(part) for part in actions])}
-    temporary = path.with_suffix('.tmp')
-    save_file(data, temporary)
-    temporary.replace(path)
+    write_episodes(path, [np.stack(part) for part in contexts],
+                   [np.stack(part) for part in actions])
 
 
 class Pilot:

@@ -6,14 +6,17 @@ import hashlib
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from vla_nav import __version__
 from vla_nav.contract import Contract
+from vla_nav.episodes.windows import EpisodeDataset
 from vla_nav.errors import VlaNavError
 from vla_nav.policy import Backbone, Checkpoint, Variant, save_checkpoint
-from vla_nav.training.demonstrations import collect, load_episodes
+from vla_nav.training.contexts import cache_dataset
+from vla_nav.training.demonstrations import Episode, collect, load_episodes
 from vla_nav.training.frozen_head import HeadTraining, fit_normaliser, train_head
 from vla_nav.training.progress import Progress
 
@@ -47,7 +50,7 @@ def train_in_simulation(backbone_path: Path, out: Path, work: Path, contract: Co
     `work` keeps contexts and training states; a second call goes on from there.
     """
     backbone = Backbone.load(backbone_path)
-    _remember(work, settings, backbone.sha256)
+    _remember(work, {**asdict(settings), 'backbone_sha256': backbone.sha256})
     seed = FIRST_SEED + 1_000_000 * settings.seed
     episodes, driver = [], None
     for number in range(settings.rounds + 1):
@@ -58,19 +61,46 @@ def train_in_simulation(backbone_path: Path, out: Path, work: Path, contract: Co
                     range(seed, seed + count), workers, progress.advance)
         seed += count
         episodes += load_episodes(work / f'round_{number}')
-        normaliser = fit_normaliser(episodes, contract)
-        with Progress('head, epochs', settings.training.epochs) as progress:
-            head, errors = train_head(episodes, settings.variant, normaliser, settings.training,
-                                      settings.seed, work / f'head_{number}.safetensors',
-                                      progress.report)
-            progress.note(_validation(errors, contract))
         driver = out if number == settings.rounds else work / f'driver_{number}'
-        save_checkpoint(
-            driver, variant=settings.variant, head=head, backbone=backbone,
-            context_shape=episodes[0].contexts.shape[1:], contract=contract,
-            normaliser=normaliser,
-            provenance=_provenance(settings, number, backbone, episodes, errors))
+        data = {'source': 'simulation', 'demonstrations': settings.episodes,
+                'correction_rounds': number,
+                'correction_episodes': number * settings.round_episodes}
+        _train_and_save(driver, work / f'head_{number}.safetensors', episodes, backbone, contract,
+                        settings.variant, settings.training, settings.seed, data)
     return Checkpoint.open(out)
+
+
+def train_on_dataset(backbone_path: Path, out: Path, work: Path, data: Path, variant: Variant,
+                     training: HeadTraining, seed: int) -> Checkpoint:
+    """Train a head on a dataset that `vla_nav dataset` built; write the checkpoint `out`."""
+    dataset = EpisodeDataset(data)
+    backbone = Backbone.load(backbone_path)
+    _remember(work, {'variant': variant.to_dict(), 'training': asdict(training), 'seed': seed,
+                     'dataset_sha256': dataset.sha256, 'backbone_sha256': backbone.sha256})
+    with Progress('contexts, episodes', len(dataset)) as progress:
+        cache_dataset(work / 'contexts', dataset, backbone, variant, progress.advance)
+    facts = {'source': str(data), 'dataset_sha256': dataset.sha256}
+    _train_and_save(out, work / 'head.safetensors', load_episodes(work / 'contexts'), backbone,
+                    dataset.contract, variant, training, seed, facts)
+    return Checkpoint.open(out)
+
+
+def _train_and_save(out: Path, state: Path, episodes: Sequence[Episode], backbone: Backbone,
+                    contract: Contract, variant: Variant, training: HeadTraining, seed: int,
+                    data: dict) -> None:
+    if len(episodes) < 2:
+        raise TrainError(f'found {len(episodes)} episodes to train on; expected at least 2, one '
+                         'of them for validation: record more')
+    normaliser = fit_normaliser(episodes, contract)
+    with Progress('head, epochs', training.epochs) as progress:
+        head, errors = train_head(episodes, variant, normaliser, training, seed, state,
+                                  progress.report)
+        progress.note(_validation(errors, contract))
+    data['frames'] = sum(len(episode.actions) for episode in episodes)
+    save_checkpoint(out, variant=variant, head=head, backbone=backbone,
+                    context_shape=episodes[0].contexts.shape[1:], contract=contract,
+                    normaliser=normaliser,
+                    provenance=_provenance(training, seed, data, backbone, episodes, errors))
 
 
 def context_prompt(backbone_path: Path) -> str | None:
@@ -79,18 +109,12 @@ def context_prompt(backbone_path: Path) -> str | None:
     return json.loads(path.read_text())['prompt'] if path.is_file() else None
 
 
-def _provenance(settings: TrainSettings, rounds: int, backbone: Backbone, episodes,
-                errors) -> dict:
-    frames = sum(len(episode.actions) for episode in episodes)
-    dataset = hashlib.sha256(b''.join(e.actions.tobytes() for e in episodes)).hexdigest()
+def _provenance(training: HeadTraining, seed: int, data: dict, backbone: Backbone,
+                episodes: Sequence[Episode], errors: dict) -> dict:
+    actions = hashlib.sha256(b''.join(e.actions.tobytes() for e in episodes)).hexdigest()
     return {
         'vla_nav': __version__, 'git_commit': _git_commit(), 'python': platform.python_version(),
-        'seed': settings.seed, 'dataset_sha256': dataset,
-        'data': {'source': 'simulation', 'demonstrations': settings.episodes,
-                 'correction_rounds': rounds,
-                 'correction_episodes': rounds * settings.round_episodes,
-                 'frames': frames},
-        'training': asdict(settings.training),
+        'seed': seed, 'dataset_sha256': actions, 'data': data, 'training': asdict(training),
         'backbone_parameters': sum(p.numel() for p in backbone.model.parameters()),
         'measured': {'validation': errors},
     }
@@ -111,12 +135,12 @@ def _git_commit() -> str | None:
         return None
 
 
-def _remember(work: Path, settings: TrainSettings, backbone_sha256: str) -> None:
+def _remember(work: Path, settings: dict) -> None:
     """Refuse to go on in a folder that was begun with other settings or another backbone."""
     work.mkdir(parents=True, exist_ok=True)
     path = work / 'settings.json'
-    text = json.dumps({**asdict(settings), 'backbone_sha256': backbone_sha256}, indent=1)
+    text = json.dumps(settings, indent=1)
     if path.exists() and path.read_text() != text:
-        raise TrainError(f'{path} was begun with other settings or another backbone; give the '
-                         'same ones to go on, or another --work folder to start afresh')
+        raise TrainError(f'{path} was begun with other settings, data or backbone; give the same '
+                         'ones to go on, or another --work folder to start afresh')
     path.write_text(text)
