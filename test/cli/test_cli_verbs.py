@@ -82,21 +82,23 @@ def test_nobody_listens(vla_nav):
 
 
 def test_say_stop_resume_by_hand(vla_nav, models, tmp_path):
+    namespace = f'/by_hand_{os.getpid()}'
+    node = f'{namespace}/drive'
     with open(tmp_path / 'log', 'wb') as log:
         drive = subprocess.Popen(
             [sys.executable, '-m', 'vla_nav', 'drive', '--model', 'forward', '--robot',
-             str(models / 'tiny.yaml'), '--ros-args', '-r', '__ns:=/by_hand'],
+             str(models / 'tiny.yaml'), '--ros-args', '-r', f'__ns:={namespace}'],
             stdout=log, stderr=subprocess.STDOUT,
             env=environment(VLA_NAV_MODELS=str(models)))
     try:
-        done = vla_nav('say', '--wait', '30', '--namespace', '/by_hand', 'go to the red cone')
+        done = vla_nav('say', '--wait', '30', '--namespace', namespace, 'go to the red cone')
         assert done.returncode == 0, done.stderr
-        assert '/by_hand/drive heard: go to the red cone' in done.stdout
-        assert '/by_hand/drive is WAITING' in done.stdout
-        done = vla_nav('stop', '--wait', '30', '--node', '/by_hand/drive')
-        assert (done.returncode, done.stdout[:23]) == (0, '/by_hand/drive: stopped')
-        done = vla_nav('resume', '--wait', '30', '--node', '/by_hand/drive')
-        assert (done.returncode, done.stdout[:23]) == (0, '/by_hand/drive: resumed')
+        assert f'{node} heard: go to the red cone' in done.stdout
+        assert f'{node} is WAITING' in done.stdout
+        done = vla_nav('stop', '--wait', '30', '--node', node)
+        assert done.stdout.startswith(f'{node}: stopped'), done.stderr
+        done = vla_nav('resume', '--wait', '30', '--node', node)
+        assert done.stdout.startswith(f'{node}: resumed'), done.stderr
     finally:
         drive.terminate()
         assert drive.wait(PATIENCE_S) == 0

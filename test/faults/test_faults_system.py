@@ -1,5 +1,6 @@
 """Signals, rivals, broken data and clocks."""
 
+import os
 import signal
 import time
 
@@ -27,7 +28,8 @@ def test_a_frozen_process_wakes_up_to_a_fault(world):
 
 
 def test_a_killed_node_falls_silent_and_a_new_one_waits_for_a_new_order(start_drive):
-    world = start_drive(namespace='/killed')
+    namespace = f'/killed_{os.getpid()}'
+    world = start_drive(namespace=namespace)
     world.wait(lambda: world.state.get('model'), 'the model')
     world.drive()
     world.process.process.kill()
@@ -37,7 +39,7 @@ def test_a_killed_node_falls_silent_and_a_new_one_waits_for_a_new_order(start_dr
     time.sleep(0.5)
     # No zero can come from a dead process: the base needs a watchdog of its own.
     assert len(world.commands) == heard
-    again = start_drive(namespace='/killed')
+    again = start_drive(namespace=namespace)
     again.wait(lambda: again.state.get('model'), 'the model')
     again.assert_stands('WAITING', 'no instruction')
     again.process.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -15,9 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-os.environ.setdefault('ROS_DOMAIN_ID', '43')
-
 from vla_nav import rosless
+from vla_nav.cli.domain import private_domain
 
 rosless.ensure()
 
@@ -25,6 +25,7 @@ import rclpy  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue  # noqa: E402
 from geometry_msgs.msg import Twist  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
+from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from sensor_msgs.msg import Image, Joy  # noqa: E402
@@ -34,6 +35,7 @@ from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from vla_nav.nodes import messages, qos  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
+CONTEXT = Context()
 PATIENCE_S = 30.0
 """How long anything may take on a loaded machine; never part of what is asserted."""
 CONTRACT = {
@@ -42,14 +44,20 @@ CONTRACT = {
 }
 
 
+@functools.cache
+def domain() -> int:
+    """Of these tests alone: a recorder notes which policy drives, and must hear no other's."""
+    return private_domain()
+
+
 class Robot:
     """Publishes a numbered camera, odometry and commands, and operates the recorder."""
 
     def __init__(self, namespace: str, out: Path) -> None:
-        if not rclpy.ok():
-            rclpy.init(args=[])
+        if not CONTEXT.ok():
+            rclpy.init(args=[], context=CONTEXT, domain_id=domain())
         self.out = out
-        self.node = node = Node('robot', namespace=namespace)
+        self.node = node = Node('robot', namespace=namespace, context=CONTEXT)
         self.figures: dict[str, str] = {}
         self.level = None
         self.summary = ''
@@ -71,7 +79,7 @@ class Robot:
                           for name in ('start', 'stop', 'discard')}
         self.silent: set[str] = set()
         self._timer = node.create_timer(0.05, self._publish)
-        self._executor = SingleThreadedExecutor()
+        self._executor = SingleThreadedExecutor(context=CONTEXT)
         self._executor.add_node(node)
         self._ending = False
         self._thread = threading.Thread(target=self._spin, daemon=True)
@@ -188,7 +196,7 @@ class RecorderProcess:
             self.process = subprocess.Popen(
                 [sys.executable, '-m', 'vla_nav.nodes.record', '--ros-args', *words],
                 stdout=file, stderr=subprocess.STDOUT,
-                env={**os.environ, 'PYTHONPATH': path})
+                env={**os.environ, 'PYTHONPATH': path, 'ROS_DOMAIN_ID': str(domain())})
 
     @property
     def output(self) -> str:

@@ -13,7 +13,7 @@ import time
 
 import pytest
 from geometry_msgs.msg import Twist
-from recorded_robot import PATIENCE_S, ROOT
+from recorded_robot import PATIENCE_S, ROOT, domain
 
 from vla_nav.contract import Command
 from vla_nav.nodes import qos
@@ -94,7 +94,8 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, '-c', program, 'teleop', '--robot', str(contract), *words,
              '--ros-args', '-r', f'__ns:={namespace}'],
-            stdin=slave, stdout=slave, stderr=slave, env={**os.environ, 'PYTHONPATH': path})
+            stdin=slave, stdout=slave, stderr=slave,
+            env={**os.environ, 'PYTHONPATH': path, 'ROS_DOMAIN_ID': str(domain())})
         os.close(slave)
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
