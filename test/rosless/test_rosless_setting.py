@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rclpy
-from rclpy.context import Context
 
 from vla_nav.rosless import is_native
 
@@ -17,23 +15,33 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(is_native(), reason='a ROS 2 is sourced, so rosless stands aside')
 
 
+JOIN = """
+from vla_nav import rosless
+rosless.ensure()
+import rclpy
+try:
+    rclpy.init(args=[])
+except RuntimeError as error:
+    print(f'{type(error).__name__}: {error}')
+else:
+    rclpy.shutdown()
+    print('joined')
+"""
+
+
 @pytest.fixture
-def join(monkeypatch):
-    """Return a function that joins a domain, given ROS variables, and tells what came of it."""
+def join():
+    """Return a function that joins a domain, given ROS variables, and tells what came of it.
+
+    In a process of its own: within one, Cyclone DDS reads its configuration once.
+    """
 
     def joined(**variables):
-        for name in [n for n in os.environ if n.startswith(('ROS_', 'CYCLONE'))]:
-            if name != 'ROS_DOMAIN_ID':
-                monkeypatch.delenv(name)
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        context = Context()
-        try:
-            rclpy.init(args=[], context=context)
-        except RuntimeError as error:
-            return f'{type(error).__name__}: {error}'
-        rclpy.shutdown(context=context)
-        return 'joined'
+        kept = {name: value for name, value in os.environ.items()
+                if name == 'ROS_DOMAIN_ID' or not name.startswith(('ROS_', 'CYCLONE'))}
+        done = subprocess.run([sys.executable, '-c', JOIN], capture_output=True, text=True,
+                              env={**kept, 'PYTHONPATH': str(ROOT), **variables}, timeout=60)
+        return done.stdout.strip()
 
     return joined
 
@@ -48,14 +56,14 @@ def test_a_domain_out_of_range(join, value):
 def test_a_domain_whose_ports_are_taken(join):
     taken = []
     try:
-        for port in range(7410 + 250 * 98, 7410 + 250 * 98 + 200):
+        for port in range(7410 + 250 * 20, 7410 + 250 * 20 + 200):
             taken.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             taken[-1].bind(('', port))
-        message = join(ROS_DOMAIN_ID='98')
+        message = join(ROS_DOMAIN_ID='20')
     finally:
         for one in taken:
             one.close()
-    assert 'cannot join DDS domain 98: all of its participant ports' in message
+    assert 'cannot join DDS domain 20: all of its participant ports' in message
     assert 'set another ROS_DOMAIN_ID' in message
 
 
