@@ -21,6 +21,8 @@ class Managed(LifecycleNode):
         super().__init__('managed', context=context)
         self.calls = []
         self.answers = {}
+        # A node's own names: rclpy leaves these free.
+        self._state = self._change = self._serve = self._enter = 'my own'
 
     def answer(self, name, state):
         self.calls.append((name, state.label))

@@ -153,29 +153,29 @@ class LifecycleNodeMixin(ManagedEntity):
     """States and transitions for a `Node`; override `on_configure` and its kin.
 
     Each `on_...` gets the previous state and returns a TransitionCallbackReturn. An exception
-    counts as ERROR.
+    counts as ERROR. What is private here has two underscores, so that nodes may use any name.
     """
 
     def __init__(
         self, *, enable_communication_interface: bool = True, callback_group=None
     ) -> None:
-        self._state = 1
-        self._state_lock = threading.RLock()
-        self._managed_entities: list[ManagedEntity] = []
-        self._event_publisher = None
+        self.__state = 1
+        self.__state_lock = threading.RLock()
+        self.__managed_entities: list[ManagedEntity] = []
+        self.__event_publisher = None
         if enable_communication_interface:
-            self._serve(callback_group)
+            self.__serve(callback_group)
 
-    def _serve(self, callback_group) -> None:
-        self._event_publisher = self.create_publisher(
+    def __serve(self, callback_group) -> None:
+        self.__event_publisher = self.create_publisher(
             message_class('lifecycle_msgs/msg/TransitionEvent'), '~/transition_event', 10
         )
         for name, kind, answer in (
-            ('change_state', 'ChangeState', self._answer_change),
-            ('get_state', 'GetState', self._answer_state),
-            ('get_available_states', 'GetAvailableStates', self._answer_states),
-            ('get_available_transitions', 'GetAvailableTransitions', self._answer_available),
-            ('get_transition_graph', 'GetAvailableTransitions', self._answer_graph),
+            ('change_state', 'ChangeState', self.__answer_change),
+            ('get_state', 'GetState', self.__answer_state),
+            ('get_available_states', 'GetAvailableStates', self.__answer_states),
+            ('get_available_transitions', 'GetAvailableTransitions', self.__answer_available),
+            ('get_transition_graph', 'GetAvailableTransitions', self.__answer_graph),
         ):
             self.create_service(
                 service_class(f'lifecycle_msgs/srv/{kind}'), f'~/{name}', answer,
@@ -186,7 +186,7 @@ class LifecycleNodeMixin(ManagedEntity):
         """Have an entity take part in transitions."""
         if not isinstance(entity, ManagedEntity):
             raise TypeError('Expected a rclpy.lifecycle.ManagedEntity instance.')
-        self._managed_entities.append(entity)
+        self.__managed_entities.append(entity)
 
     def create_lifecycle_publisher(self, *args: object, **kwargs: object) -> LifecyclePublisher:
         """A publisher that is silent unless the node is active."""
@@ -195,112 +195,112 @@ class LifecycleNodeMixin(ManagedEntity):
         return publisher
 
     def destroy_lifecycle_publisher(self, publisher: LifecyclePublisher) -> bool:
-        if publisher in self._managed_entities:
-            self._managed_entities.remove(publisher)
+        if publisher in self.__managed_entities:
+            self.__managed_entities.remove(publisher)
         return self.destroy_publisher(publisher)
 
-    def _all(self, name: str, state: LifecycleState) -> TransitionCallbackReturn:
-        for entity in self._managed_entities:
+    def __all(self, name: str, state: LifecycleState) -> TransitionCallbackReturn:
+        for entity in self.__managed_entities:
             result = getattr(entity, name)(state)
             if result != TransitionCallbackReturn.SUCCESS:
                 return result
         return TransitionCallbackReturn.SUCCESS
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._all('on_configure', state)
+        return self.__all('on_configure', state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._all('on_cleanup', state)
+        return self.__all('on_cleanup', state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._all('on_shutdown', state)
+        return self.__all('on_shutdown', state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._all('on_activate', state)
+        return self.__all('on_activate', state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._all('on_deactivate', state)
+        return self.__all('on_deactivate', state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._all('on_error', state)
+        return self.__all('on_error', state)
 
     def trigger_configure(self) -> TransitionCallbackReturn:
-        return self._change('configure')
+        return self.__change('configure')
 
     def trigger_cleanup(self) -> TransitionCallbackReturn:
-        return self._change('cleanup')
+        return self.__change('cleanup')
 
     def trigger_activate(self) -> TransitionCallbackReturn:
-        return self._change('activate')
+        return self.__change('activate')
 
     def trigger_deactivate(self) -> TransitionCallbackReturn:
-        return self._change('deactivate')
+        return self.__change('deactivate')
 
     def trigger_shutdown(self) -> TransitionCallbackReturn:
-        return self._change('shutdown')
+        return self.__change('shutdown')
 
-    def _available(self) -> list[_Transition]:
-        return [t for t in TRANSITIONS if t.start == self._state]
+    def __available(self) -> list[_Transition]:
+        return [t for t in TRANSITIONS if t.start == self.__state]
 
-    def _change(self, label: str) -> TransitionCallbackReturn:
-        with self._state_lock:
-            found = next((t for t in self._available() if t.label == label), None)
+    def __change(self, label: str) -> TransitionCallbackReturn:
+        with self.__state_lock:
+            found = next((t for t in self.__available() if t.label == label), None)
             if found is None:
                 raise RCLError(
-                    f"'{label}' is not possible in state '{_STATES[self._state]}'; possible:"
-                    f' {", ".join(t.label for t in self._available()) or "nothing"}'
+                    f"'{label}' is not possible in state '{_STATES[self.__state]}'; possible:"
+                    f' {", ".join(t.label for t in self.__available()) or "nothing"}'
                 )
-            before = LifecycleState(_STATES[self._state], self._state)
-            self._enter(found)
-            result = self._run_callback(before)
+            before = LifecycleState(_STATES[self.__state], self.__state)
+            self.__move(found)
+            result = self.__run_callback(before)
             if result == TransitionCallbackReturn.ERROR:
-                self._run_callback(before)
+                self.__run_callback(before)
             return result
 
-    def _run_callback(self, before: LifecycleState) -> TransitionCallbackReturn:
-        name = _CALLBACKS[self._state]
+    def __run_callback(self, before: LifecycleState) -> TransitionCallbackReturn:
+        name = _CALLBACKS[self.__state]
         try:
             result = TransitionCallbackReturn(getattr(self, name)(before))
         except Exception as error:
             self.get_logger().error(f'{name}: {type(error).__name__}: {error}')
             result = TransitionCallbackReturn.ERROR
-        self._enter(next(t for t in self._available() if t.label == result.to_label()))
+        self.__move(next(t for t in self.__available() if t.label == result.to_label()))
         return result
 
-    def _enter(self, transition: _Transition) -> None:
-        self._state = transition.goal
-        if self._event_publisher is not None and self.context.ok():
+    def __move(self, transition: _Transition) -> None:
+        self.__state = transition.goal
+        if self.__event_publisher is not None and self.context.ok():
             event = message_class('lifecycle_msgs/msg/TransitionEvent')()
             _describe(transition, event)
             event.timestamp = self.get_clock().now().nanoseconds
-            self._event_publisher.publish(event)
+            self.__event_publisher.publish(event)
 
-    def _answer_change(self, request, response):
+    def __answer_change(self, request, response):
         wanted = request.transition
         matches = [
-            t for t in self._available()
+            t for t in self.__available()
             if t.label == wanted.label or (not wanted.label and t.id == wanted.id)
         ]
         if matches:
-            result = self._change(matches[0].label)
+            result = self.__change(matches[0].label)
             response.success = result == TransitionCallbackReturn.SUCCESS
         return response
 
-    def _answer_state(self, request, response):
-        _name(response.current_state, self._state)
+    def __answer_state(self, request, response):
+        _name(response.current_state, self.__state)
         return response
 
-    def _answer_states(self, request, response):
+    def __answer_states(self, request, response):
         for number in _STATES:
             state = message_class('lifecycle_msgs/msg/State')()
             _name(state, number)
             response.available_states.append(state)
         return response
 
-    def _answer_available(self, request, response):
-        return _list(response, self._available())
+    def __answer_available(self, request, response):
+        return _list(response, self.__available())
 
-    def _answer_graph(self, request, response):
+    def __answer_graph(self, request, response):
         return _list(response, TRANSITIONS)
 
 

@@ -12,6 +12,7 @@ from . import CommandError
 
 SETTLE_S = 0.4
 DEFAULT_WAIT_S = 2.0
+ANSWER_S = 10.0
 
 
 def add_wait(parser) -> None:
@@ -88,8 +89,8 @@ def user_nodes(node) -> list[str]:
     )
 
 
-def call(node, kind: type, name: str, request, wait_s: float):
-    """Call a service and return the response."""
+def call(node, kind: type, name: str, request, wait_s: float, patience_s: float | None = ANSWER_S):
+    """Wait for a service, call it and return the response; `patience_s` None waits for ever."""
     import rclpy
 
     client = node.create_client(kind, name)
@@ -97,7 +98,9 @@ def call(node, kind: type, name: str, request, wait_s: float):
         served = [s for s, _ in node.get_service_names_and_types() if node.count_services(s)]
         raise not_found('service', name, served)
     future = client.call_async(request)
-    rclpy.spin_until_future_complete(node, future, timeout_sec=max(wait_s, 10.0))
+    if patience_s is not None:
+        patience_s = max(wait_s, patience_s)
+    rclpy.spin_until_future_complete(node, future, timeout_sec=patience_s)
     if not future.done():
         raise CommandError(f'no response from {name}: is its node being spun?')
     node.destroy_client(client)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import CommandError
-from .discovery import absolute, add_wait, call, settle
+from .discovery import ANSWER_S, absolute, add_wait, call, settle
 
 _SERVICE = '/get_available_transitions'
 
@@ -36,12 +36,13 @@ def run_nodes(node, args) -> None:
             print(name.removesuffix(_SERVICE))
 
 
-def _ask(node, args, kind: str, verb: str, **request):
+def _ask(node, args, kind: str, verb: str, patience_s: float | None = ANSWER_S, **request):
     import lifecycle_msgs.srv
 
     service = getattr(lifecycle_msgs.srv, kind)
     return call(
-        node, service, f'{absolute(args.node)}/{verb}', service.Request(**request), args.wait
+        node, service, f'{absolute(args.node)}/{verb}', service.Request(**request), args.wait,
+        patience_s,
     )
 
 
@@ -68,8 +69,8 @@ def run_set(node, args) -> int:
             f"{absolute(args.node)} cannot '{args.transition}' now; it can:"
             f' {", ".join(known) or "nothing"}'
         )
-    answer = _ask(
-        node, args, 'ChangeState', 'change_state', transition=known[args.transition]
+    answer = _ask(  # A node may take its time to configure.
+        node, args, 'ChangeState', 'change_state', None, transition=known[args.transition]
     )
     print('Transitioning successful' if answer.success else 'Transitioning failed')
     return 0 if answer.success else 1
