@@ -224,10 +224,13 @@ class Contract:
         """The contract as the text of a YAML file."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
-    def differences(self, robot: Contract) -> list[str]:
+    def differences(
+        self, robot: Contract, places: tuple[str, str] = ('in the checkpoint', 'on the robot')
+    ) -> list[str]:
         """Say why a policy made for this contract cannot drive `robot`: one sentence a field.
 
-        Topics, message types and names may differ; what the numbers mean may not.
+        Topics, message types and names may differ; what the numbers mean may not. places: what
+        the sentences call this contract and the other.
         """
         checks = [
             ('command.fields', self.command.fields, robot.command.fields),
@@ -237,7 +240,7 @@ class Contract:
             ('camera.height', self.camera.height, robot.camera.height),
             ('camera.crop', self.camera.crop, robot.camera.crop),
         ]
-        return [f'{field} is {_text(mine)} in the checkpoint and {_text(theirs)} on the robot'
+        return [f'{field} is {_text(mine)} {places[0]} and {_text(theirs)} {places[1]}'
                 for field, mine, theirs in checks if mine != theirs]
 
 
