@@ -85,6 +85,13 @@ class BatchPolicy:
         step_s = policy.contract.step_s
         return [ActionChunk(a, f.stamp_ns, step_s) for a, f in zip(actions, frames)]
 
+    def executed(self, actions: np.ndarray) -> None:
+        """Say what was done since the last step: (rows, A), SI units.
+
+        Without it, each row is taken to have done the first action of its chunk.
+        """
+        self._previous = self._policy.normaliser.normalise(actions)
+
     def context(
         self, frames: Sequence[Frame], velocities: np.ndarray | None = None
     ) -> np.ndarray:
