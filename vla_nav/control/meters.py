@@ -45,3 +45,30 @@ class Rate:
         if len(recent) < 2:
             return 0.0
         return (len(recent) - 1) / max((recent.max() - recent.min()) / 1e9, 1e-9)
+
+
+class Ticks:
+    """How late a periodic tick comes, and how many never came.
+
+    The schedule is that of the earliest ticks seen, so no clock but the steady one is needed. A
+    tick counts as missed if the next one was due before it came.
+    """
+
+    def __init__(self, period_s: float) -> None:
+        self._period_ns = round(period_s * 1e9)
+        self._due_ns: int | None = None
+        self._late = Percentiles(1024)
+        self.missed = 0
+        self.worst_s = 0.0
+
+    def add(self, steady_ns: int) -> None:
+        """Note a tick."""
+        late_ns = 0 if self._due_ns is None else max(0, steady_ns - self._due_ns)
+        self._due_ns = steady_ns - late_ns % self._period_ns + self._period_ns
+        self.missed += late_ns // self._period_ns
+        self._late.add(late_ns / 1e9)
+        self.worst_s = max(self.worst_s, late_ns / 1e9)
+
+    def late_s(self) -> tuple[float, float] | None:
+        """p50 and p99 of the lateness of the last 1024 ticks, in s; None before the first."""
+        return self._late.at(50, 99)

@@ -15,6 +15,7 @@ from vla_nav.control import (
     Decision,
     InstructionError,
     State,
+    Ticks,
     check_instruction,
     predicted_path,
 )
@@ -79,13 +80,14 @@ class DriveNode(Node):
             self._acted, lambda text: self.get_logger().error(text))
         self.loader = ModelLoader(self.contract, values['device'], values['threads'],
                                   self._model_ready, self._model_failed)
+        self.ticks = Ticks(settings.period_s)
         self._report = DriveReport(self)
         self._subscribe()
         self._serve()
         self.add_on_set_parameters_callback(self._change)
         self._start(values['model'], values['instruction'])
         # On a steady clock: a simulated one that pauses must not silence the node.
-        self.create_timer(settings.period_s, self._tick,
+        self.create_timer(settings.period_s, self._periodic_tick,
                           callback_group=MutuallyExclusiveCallbackGroup(),
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.create_timer(1.0, self._diagnose, callback_group=self._side,
@@ -142,7 +144,7 @@ class DriveNode(Node):
         if self.worker.policy is None:
             self.controller.hold(reason)
             self.controller.fault(reason)
-        elif self._model is not None:
+        elif self._model is not None and self.loader.loading is None:
             self.set_parameters([Parameter('model', value=self._model)])
 
     # Orders.
@@ -192,6 +194,7 @@ class DriveNode(Node):
             if instruction:
                 check_instruction(instruction)
         except VlaNavError as error:
+            self.get_logger().warn(f'parameter refused: {error}')
             return SetParametersResult(successful=False, reason=str(error))
         if instruction:
             self.controller.instruct(instruction)
@@ -233,6 +236,10 @@ class DriveNode(Node):
         if not self._closing:
             poses = predicted_path(chunk, self.contract.command.fields)
             self._path.publish(messages.path_message(poses, chunk.stamp_ns, self._base_frame))
+
+    def _periodic_tick(self) -> None:
+        self.ticks.add(time.monotonic_ns())
+        self._tick()
 
     def _tick(self) -> None:
         with self._publishing:

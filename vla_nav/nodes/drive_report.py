@@ -35,6 +35,7 @@ class DriveReport:
         decision = node.controller.decision
         figures = node.controller.figures(now_ns, steady_ns)
         policy = node.worker.policy
+        late_p50_s, late_p99_s = node.ticks.late_s() or (None, None)
         warnings = self._warnings(decision.state, figures.policy_hz)
         level = _LEVELS[decision.state]
         if warnings and level == DiagnosticStatus.OK:
@@ -54,6 +55,9 @@ class DriveReport:
              'images refused': figures.refused_images,
              'images replaced by newer ones': node.worker.replaced,
              'chunks dropped': figures.dropped_chunks,
+             'ticks missed': node.ticks.missed,
+             'tick late p50 (s)': late_p50_s, 'tick late p99 (s)': late_p99_s,
+             'tick late worst (s)': node.ticks.worst_s,
              'other publishers on command topic': self._rivals},
             now_ns)
 

@@ -13,6 +13,7 @@ from vla_nav.contract import ActionChunk, Camera, Frame
 from vla_nav.control import Controller, Task
 from vla_nav.errors import VlaNavError
 from vla_nav.frames import FrameError, Pacer, frame_from_message
+from vla_nav.nodes.models import free_memory
 
 
 class Policy(Protocol):
@@ -50,6 +51,7 @@ class InferenceWorker:
         self._newest: tuple[object, int] | None = None
         self._policy: Policy | None = None
         self._generation = 0
+        self._dropped = False
         self._closed = False
         self.replaced = 0
         """Images that were replaced by a newer one before the policy looked at them."""
@@ -67,6 +69,14 @@ class InferenceWorker:
             self._policy = policy
             self._generation += 1
         self._controller.release()
+
+    def drop(self) -> None:
+        """Have no policy; the thread frees its memory as soon as it is done with it."""
+        with self._wake:
+            self._policy = self._newest = None
+            self._generation += 1
+            self._dropped = True
+            self._wake.notify()
 
     def submit(self, message: object, arrival_ns: int) -> None:
         """Offer an image message that arrived at `arrival_ns` (steady clock)."""
@@ -88,27 +98,37 @@ class InferenceWorker:
         looker = _Looker(self._camera, self._rate_hz)
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._closed or self._newest is not None)
+                self._wake.wait_for(lambda: self._closed or self._dropped or self._newest)
                 if self._closed:
                     return
-                (message, arrival_ns), self._newest = self._newest, None
-                policy, generation = self._policy, self._generation
-            task = self._controller.task
-            if policy is None or task is None:
-                continue
-            try:
-                frame, changed = looker.look(message, (generation, task))
-            except FrameError as error:
-                self._controller.image_unreadable(str(error), time.monotonic_ns())
-                continue
-            except Exception as error:
-                self._controller.image_unreadable(f'{type(error).__name__}: {error}',
-                                                  time.monotonic_ns())
-                continue
-            self._controller.image_used(arrival_ns, changed)
-            if frame is not None:
-                self._decide(policy, task, frame, arrival_ns, looker)
-            del policy, frame
+                dropped, self._dropped = self._dropped, False
+            if dropped:
+                free_memory()
+            else:
+                self._look(looker)
+
+    def _look(self, looker: _Looker) -> None:
+        """Take the newest image; the policy is held no longer than that takes."""
+        with self._wake:
+            if self._newest is None:
+                return
+            (message, arrival_ns), self._newest = self._newest, None
+            policy, generation = self._policy, self._generation
+        task = self._controller.task
+        if policy is None or task is None:
+            return
+        try:
+            frame, changed = looker.look(message, (generation, task))
+        except FrameError as error:
+            self._controller.image_unreadable(str(error), time.monotonic_ns())
+            return
+        except Exception as error:
+            self._controller.image_unreadable(f'{type(error).__name__}: {error}',
+                                              time.monotonic_ns())
+            return
+        self._controller.image_used(arrival_ns, changed)
+        if frame is not None:
+            self._decide(policy, task, frame, arrival_ns, looker)
 
     def _decide(self, policy: Policy, task: Task, frame: Frame, arrival_ns: int,
                 looker: _Looker) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 import threading
 from collections.abc import Callable
 
@@ -26,17 +28,26 @@ class ModelLoader:
         self._threads = threads or max(1, len(os.sched_getaffinity(0)) // 2)
         self._on_ready = on_ready
         self._on_failed = on_failed
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._wanted: str | None = None
         self._thread: threading.Thread | None = None
+        self._closed = False
         self.status = 'no model asked for'
-        """For diagnostics: what is loading, or how the last loading ended."""
+        """For diagnostics: what is loading and how far, or how the last request ended."""
 
     def check(self, name: str) -> None:
         """Raise VlaNavError unless `name` is a model that may drive this robot. Takes no load."""
-        from vla_nav.policy import resolve_model, validate
+        from vla_nav.policy import CheckpointError, resolve_model, validate
 
-        validate(resolve_model(name), self._contract, quick=True)
+        try:
+            validate(resolve_model(name), self._contract, quick=True)
+        except Exception as error:  # An answer is owed whatever a folder holds.
+            if not isinstance(error, VlaNavError):
+                error = CheckpointError(f"model '{name:.200}': cannot be checked: "
+                                        f'{type(error).__name__}: {error}')
+            if self._wanted is None:
+                self.status = f'model refused: {error}'
+            raise error
 
     def request(self, name: str) -> None:
         """Load a model in the background; whatever is loading now is superseded."""
@@ -54,9 +65,17 @@ class ModelLoader:
                 self.status = f'loading {self._wanted} was cancelled'
             self._wanted = None
 
+    def wait(self) -> None:
+        """Block until nothing is being loaded any more, or the loader is closed."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._thread is None or self._closed)
+
     def close(self) -> bool:
         """Drop what is loading; False if a library is still busy with it."""
         self.cancel()
+        with self._lock:
+            self._closed = True
+            self._lock.notify_all()
         return self._thread is None
 
     @property
@@ -70,6 +89,7 @@ class ModelLoader:
                 name = self._wanted
                 if name is None:
                     self._thread = None
+                    self._lock.notify_all()
                     return
             policy, problem = self._load(name)
             with self._lock:
@@ -83,6 +103,11 @@ class ModelLoader:
                 self._on_ready(name, policy)
             del policy
 
+    def _progress(self, status: str, name: str) -> None:
+        with self._lock:
+            if name == self._wanted:
+                self.status = status
+
     def _load(self, name: str) -> tuple[object | None, str | None]:
         try:
             from transformers.utils import logging
@@ -91,6 +116,7 @@ class ModelLoader:
 
             logging.disable_progress_bar()  # Not in a node's log.
             policy = Policy.load(name, self._contract, self._device, self._threads)
+            self._progress(f'warming up {name}', name)
             policy.warm_up()
             return policy, None
         except VlaNavError as error:
@@ -99,3 +125,11 @@ class ModelLoader:
             return None, f'model {name} does not fit into memory'
         except Exception as error:  # Whatever a model file does to a library, the robot goes on.
             return None, f'model {name} cannot be loaded: {type(error).__name__}: {error}'
+
+
+def free_memory() -> None:
+    """Give back what models held that nobody uses any more, on the GPU too."""
+    gc.collect()
+    torch = sys.modules.get('torch')
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
