@@ -10,7 +10,8 @@ import torch
 from vla_nav.contract import Frame
 from vla_nav.evaluation.rollout import RolloutSettings, count_trials, rollout, summarise
 from vla_nav.policy import Policy, load_variant
-from vla_nav.training.demonstrations import Disturbance, Episode, load_episodes
+from vla_nav.sim import Disturbance
+from vla_nav.training.demonstrations import Episode, load_episodes
 from vla_nav.training.frozen_head import HeadTraining, fit_normaliser, train_head
 from vla_nav.training.train import (
     TrainError,

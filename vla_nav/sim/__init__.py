@@ -3,6 +3,7 @@
 MuJoCo is imported when the first Renderer is made.
 """
 from vla_nav.sim.base import Base, BaseSettings
+from vla_nav.sim.disturbance import Disturbance
 from vla_nav.sim.expert import Expert
 from vla_nav.sim.renderer import Renderer, RenderingError, shared_renderer
 from vla_nav.sim.sampling import sample_scene
@@ -25,7 +26,7 @@ from vla_nav.sim.task import HELD_OUT_TEMPLATES, TEMPLATES, Outcome
 
 __all__ = [
     'ALL_PAIRS', 'COLOURS', 'HELD_OUT_TEMPLATES', 'LEVELS', 'ROBOT_RADIUS_M', 'SEEN_PAIRS',
-    'SHAPES', 'SPLITS', 'TEMPLATES', 'UNSEEN_PAIRS', 'Base', 'BaseSettings', 'Expert', 'Look',
-    'Outcome', 'Renderer', 'RenderingError', 'Scene', 'SceneObject', 'SimError', 'Simulation',
-    'sample_scene', 'shared_renderer',
+    'SHAPES', 'SPLITS', 'TEMPLATES', 'UNSEEN_PAIRS', 'Base', 'BaseSettings', 'Disturbance',
+    'Expert', 'Look', 'Outcome', 'Renderer', 'RenderingError', 'Scene', 'SceneObject', 'SimError',
+    'Simulation', 'sample_scene', 'shared_renderer',
 ]

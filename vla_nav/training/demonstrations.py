@@ -18,7 +18,7 @@ import numpy as np
 from vla_nav.contract import ACTION_DIM, Contract
 from vla_nav.evaluation.lockstep import LockStep
 from vla_nav.policy import Backbone, Checkpoint, ContextReader, Variant, load_head
-from vla_nav.sim import sample_scene
+from vla_nav.sim import Disturbance, sample_scene
 
 SHARD = 16
 """Episodes driven side by side and written together."""
@@ -36,29 +36,6 @@ class Episode:
     """float16 (T, n, D)."""
     actions: np.ndarray
     """float32 (T, 2): what the expert would do, SI units."""
-
-
-class Disturbance:
-    """Noise on what the robot executes, never on what is recorded."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
-        self._drift = np.zeros(2)
-        self._shove = np.zeros(2)
-        self._left = 0
-
-    def __call__(self, action: np.ndarray) -> np.ndarray:
-        """Disturb one action (v, w)."""
-        rng = self._rng
-        self._drift = 0.8 * self._drift + rng.normal(0, (0.02, 0.06))
-        if self._left == 0 and rng.random() < 0.02:
-            self._left = int(rng.integers(3, 10))
-            self._shove = rng.uniform((-0.2, -0.9), (0.2, 0.9))
-        self._left = max(0, self._left - 1)
-        if self._left:
-            return action + self._drift + self._shove
-        # A robot at rest is left at rest.
-        return action if not np.any(action) else action + self._drift
 
 
 def collect(folder: Path, backbone: Path, variant: Variant, contract: Contract,
