@@ -113,8 +113,11 @@ def variant_names() -> list[str]:
     return sorted(p.stem for p in (share_root() / 'config' / 'variants').glob('*.yaml'))
 
 
-def load_variant(name_or_path: str | os.PathLike) -> Variant:
-    """Read a preset by name, or a YAML file by path; raises SettingsError naming the file."""
+def read_preset(name_or_path: str | os.PathLike) -> tuple[Variant, dict]:
+    """Read a preset by name, or a YAML file by path: the variant, and how it is to be trained.
+
+    Raises SettingsError naming the file.
+    """
     text = os.fspath(name_or_path)
     if text.endswith(('.yaml', '.yml')):
         path = Path(text)
@@ -128,8 +131,14 @@ def load_variant(name_or_path: str | os.PathLike) -> Variant:
         raise SettingsError(f'variant file {path}: cannot be read: {error.strerror}') from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f'variant file {path}: not valid YAML: {error}') from None
+    training = data.pop('training', {}) if isinstance(data, dict) else {}
     try:
         variant = Variant.from_dict(data)
     except SettingsError as error:
         raise SettingsError(f'{path}: {error}') from None
-    return variant if 'name' in data else replace(variant, name=path.stem)
+    return variant if 'name' in data else replace(variant, name=path.stem), training
+
+
+def load_variant(name_or_path: str | os.PathLike) -> Variant:
+    """Read the variant of a preset by name, or of a YAML file by path. Raises SettingsError."""
+    return read_preset(name_or_path)[0]
