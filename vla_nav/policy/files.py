@@ -85,12 +85,12 @@ def verify(root: Path, files: dict[str, FileEntry], quick: bool) -> None:
     """
     for relative, entry in files.items():
         path = confined(root, relative)
-        if not path.is_file():
-            raise CheckpointError(
-                f'{path}: it is missing (policy.json lists it, {entry.size} bytes); copy the '
-                'checkpoint again, or train it again'
-            )
         try:
+            if not path.is_file():
+                raise CheckpointError(
+                    f'{path}: it is missing (policy.json lists it, {entry.size} bytes); copy the '
+                    'checkpoint again, or train it again'
+                )
             size = path.stat().st_size
             if size != entry.size:
                 kind = 'truncated' if size < entry.size else 'changed'
