@@ -3,16 +3,9 @@
 import time
 
 import pytest
-from harness import STALE_NS, Image, messages
+from harness import PERIOD_NS, STALE_NS, Image, messages
 
 SECOND_NS = 1_000_000_000
-PERIOD_NS = SECOND_NS // 20
-"""At the default control_rate_hz."""
-
-
-def assert_stopped_in_time(world):
-    """No command but zero on an image older than the stale timeout and one control period."""
-    assert world.last_moving_ns() - world.image_stamp_ns <= STALE_NS + PERIOD_NS
 
 
 def assert_drives_again(world):
@@ -28,7 +21,7 @@ def assert_drives_again(world):
 def fault(world, make_image, reason):
     world.make_image = make_image
     world.assert_stands('FAULT', reason)
-    assert_stopped_in_time(world)
+    world.assert_stopped_in_time(world.image_stamp_ns)
     assert world.level == b'\x02'
     assert_drives_again(world)
 
@@ -55,16 +48,23 @@ def huge(world):
     return message
 
 
+def larger_than_any_camera(world):
+    message = world.good_image()
+    message.width, message.height, message.step = 8192, 8192, 3 * 8192
+    return message
+
+
 @pytest.mark.parametrize(('make', 'reason'), [
     (lambda world: world.good_image(encoding='rgb7'), "encoding 'rgb7' is not known"),
     (truncated, 'has step 192 and 1000 bytes; expected at least'),
     (empty, 'image is 0x0 pixels'),
     (huge, 'at most 64000000 are accepted'),
+    (larger_than_any_camera, 'image is 8192x8192 pixels; at most 64000000 are accepted'),
     (lambda world: world.good_image(stamp_ns=0), 'its stamp is zero'),
     (lambda world: world.good_image(stamp_ns=world.now_ns() + 5 * SECOND_NS), 's in the future'),
     (lambda world: world.good_image(stamp_ns=world.now_ns() - 60 * SECOND_NS),
      'its stamp went back'),
-], ids=['encoding', 'truncated', 'empty', 'huge', 'zero stamp', 'future', 'backwards'])
+], ids=['encoding', 'truncated', 'empty', 'huge', 'too large', 'zero stamp', 'future', 'backwards'])
 def test_useless_images(world, make, reason):
     fault(world, lambda: make(world), reason)
 
@@ -81,6 +81,7 @@ def test_it_hangs_with_the_same_stamp(world):
 
 def test_it_hangs_with_new_stamps(world):
     pixels = world.good_image()
+    since_ns = messages.nanoseconds(pixels.header.stamp)
 
     def same_pixels():
         pixels.header.stamp = world.good_image().header.stamp
@@ -88,12 +89,25 @@ def test_it_hangs_with_new_stamps(world):
 
     world.make_image = same_pixels
     world.assert_stands('FAULT', 'camera frozen: images on')
+    world.assert_stopped_in_time(since_ns)
     assert_drives_again(world)
 
 
 def test_its_rate_drops_to_1_hz(world):
+    sent_ns = []
+
+    def note_stamp():
+        message = world.good_image()
+        sent_ns.append(messages.nanoseconds(message.header.stamp))
+        return message
+
+    world.make_image = note_stamp
     world.camera_hz = 1.0
     world.assert_stands('FAULT', 'camera stale')
+    for stamp_ns, *speed in world.commands:
+        if any(speed) and stamp_ns > sent_ns[0]:
+            newest_ns = max(sent for sent in sent_ns if sent <= stamp_ns)
+            assert stamp_ns - newest_ns <= STALE_NS + PERIOD_NS
     world.camera_hz = 20.0
     assert_drives_again(world)
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,12 +41,18 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTEXT = Context()
 """Of this room alone: other tests in the process have the default one."""
 FAULTS = ROOT / 'test' / 'faults'
-PATIENCE_S = 120.0
+PATIENCE_S = float(os.environ.get('VLA_NAV_TEST_PATIENCE_S', 120.0))
 """How long anything may take on a loaded machine; never part of what is asserted."""
 CAMERA_HZ = 20.0
 STALE_S = 0.8
 STALE_NS = round(STALE_S * 1e9)
 """Longer than the default: a test machine may run other things beside."""
+PERIOD_NS = 50_000_000
+"""At the default control_rate_hz."""
+ORDINARY_USER = []
+"""Command that takes from root the right to read what nobody may read."""
+if os.getuid() == 0 and shutil.which('setpriv'):
+    ORDINARY_USER = ['setpriv', '--bounding-set=-dac_override,-dac_read_search', '--']
 _numbers = itertools.count()
 
 
@@ -58,11 +65,11 @@ def environment(**more) -> dict:
 class NodeProcess:
     """A node in a process of its own, its output in a file."""
 
-    def __init__(self, log: Path, program: list[str], *words: str, **more) -> None:
+    def __init__(self, log: Path, program: list[str], *words: str, stdin=None, **more) -> None:
         self.log = log
         with open(log, 'wb') as file:
             self.process = subprocess.Popen(
-                [sys.executable, *program, '--ros-args', *words], stdout=file,
+                [*ORDINARY_USER, sys.executable, *program, *words], stdin=stdin, stdout=file,
                 stderr=subprocess.STDOUT, env=environment(**more))
 
     @property
@@ -94,7 +101,7 @@ class World:
         self.paths: list[PathMessage] = []
         self.state: dict = {}
         self.diagnostics: dict = {}
-        self.level = b''
+        self.level, self.summary = b'', ''
         self.image_stamp_ns = 0
         """Stamp of the last image sent as it should be."""
         self.node = node = Node(name, namespace=namespace, context=CONTEXT)
@@ -245,6 +252,14 @@ class World:
         """Stamp of the last command that was not zero."""
         return max(stamp for stamp, *speed in self.commands if any(speed))
 
+    def newest_seen_ns(self) -> int:
+        """Stamp of the newest image that the policy answered, by the path it was shown as."""
+        return max(messages.nanoseconds(path.header.stamp) for path in self.paths)
+
+    def assert_stopped_in_time(self, cause_ns: int) -> None:
+        """No command but zero later than the stale timeout and one period after the cause."""
+        assert self.last_moving_ns() - cause_ns <= STALE_NS + PERIOD_NS
+
 
 @pytest.fixture(scope='session')
 def models(tmp_path_factory):
@@ -252,21 +267,30 @@ def models(tmp_path_factory):
     return tiny_models.build_all(tmp_path_factory.mktemp('models'))
 
 
+def new_name() -> str:
+    """A name for a world, used nowhere else."""
+    return f'world{next(_numbers)}_{os.getpid()}'
+
+
+def drive_words(models: Path, namespace: str, *words: str, model='forward') -> list[str]:
+    """Arguments of a drive node in a world of its own."""
+    return ['--ros-args', '-r', f'__ns:={namespace}', '-p', f'robot:={models / "tiny.yaml"}', '-p',
+            f'model:={model}', '-p', 'command_type:=TwistStamped', '-p', 'threads:=1', '-p',
+            f'stale_timeout_s:={STALE_S}', '-p', 'execution_horizon:=8', *words]
+
+
 @pytest.fixture(scope='session')
 def start_drive(models, tmp_path_factory):
     """Start drive nodes; each in a namespace of its own, so that they do not meet."""
     worlds = []
 
-    def start(*words: str, model='forward', robot=models / 'tiny.yaml', namespace=None,
-              script=None, **more):
+    def start(*words: str, model='forward', namespace=None, script=None, **more):
         program = [str(FAULTS / f'{script}.py')] if script else ['-m', 'vla_nav.nodes.drive']
-        name = f'world{next(_numbers)}_{os.getpid()}'
+        name = new_name()
         namespace = namespace or f'/{name}'
         process = NodeProcess(
-            tmp_path_factory.mktemp('drive') / 'log', program, '-r', f'__ns:={namespace}',
-            '-p', f'robot:={robot}', '-p', f'model:={model}',
-            '-p', 'command_type:=TwistStamped', '-p', 'threads:=1', '-p',
-            f'stale_timeout_s:={STALE_S}', '-p', 'execution_horizon:=8', *words,
+            tmp_path_factory.mktemp('drive') / 'log', program,
+            *drive_words(models, namespace, *words, model=model),
             VLA_NAV_MODELS=str(models), **more)
         world = World(name, namespace, process)
         worlds.append(world)
