@@ -9,6 +9,10 @@ from vla_nav.nodes import runner
 from vla_nav.nodes.drive import DriveNode
 
 
+ROWS = 40
+"""Chunks are this long: their end stops the robot long after it should have been stopped."""
+
+
 class FaultyPolicy:
     """A real policy that can be told to misbehave."""
 
@@ -25,6 +29,7 @@ class FaultyPolicy:
 
     def step(self, frame, velocity=None) -> ActionChunk:
         chunk = self._policy.step(frame, velocity)
+        chunk = self._with(chunk, np.resize(chunk.actions, (ROWS, 2)))
         # Drive well for half a second first: faults are found while moving.
         if time.monotonic() - self._policy_began < 0.5:
             return chunk
@@ -45,8 +50,12 @@ class FaultyPolicy:
         time.sleep(0.9)
         return chunk
 
+    def _slower(self, chunk):
+        time.sleep(0.25)
+        return chunk
+
     def _nan(self, chunk):
-        return self._with(chunk, np.where(np.arange(8)[:, None] == 5, np.nan, chunk.actions))
+        return self._with(chunk, np.where(np.arange(ROWS)[:, None] == 5, np.nan, chunk.actions))
 
     def _inf(self, chunk):
         return self._with(chunk, chunk.actions * np.float32(np.inf))
@@ -54,11 +63,23 @@ class FaultyPolicy:
     def _shape(self, chunk):
         return self._with(chunk, chunk.actions[:, :1])
 
+    def _empty(self, chunk):
+        return self._with(chunk, chunk.actions[:0])
+
+    def _kind(self, chunk):
+        return ActionChunk(chunk.actions.astype(int), chunk.stamp_ns, chunk.step_s)
+
+    def _instant(self, chunk):
+        return ActionChunk(chunk.actions, chunk.stamp_ns, 0.0)
+
     def _none(self, chunk):
         return None
 
     def _limits(self, chunk):
-        return self._with(chunk, np.full((8, 2), 1e6, np.float32))
+        return self._with(chunk, np.full((ROWS, 2), 1e6, np.float32))
+
+    def _backwards(self, chunk):
+        return self._with(chunk, np.full((ROWS, 2), -1e6, np.float32))
 
     @staticmethod
     def _with(chunk, actions):

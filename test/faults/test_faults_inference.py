@@ -3,13 +3,13 @@
 import time
 
 import pytest
-from harness import STALE_NS
+from faulty_drive import ROWS
 
 
 @pytest.fixture(scope='module')
 def faulty(start_drive):
     """A drive node whose policy does what the sentence's first word says."""
-    world = start_drive(script='faulty_drive')
+    world = start_drive('-p', f'execution_horizon:={ROWS}', script='faulty_drive')
     world.wait(lambda: world.state.get('model'), 'the model')
     return world
 
@@ -20,7 +20,10 @@ def faulty(start_drive):
     ('reset', 'policy forward raised RuntimeError: told to fail at reset'),
     ('nan', 'policy gave nan in step 5, field 0'),
     ('inf', 'policy gave inf in step 0'),
-    ('shape', 'policy gave actions of shape (8, 1); expected (K, 2)'),
+    ('shape', f'policy gave actions of shape ({ROWS}, 1); expected (K, 2)'),
+    ('empty', 'policy gave actions of shape (0, 2); expected (K, 2)'),
+    ('kind', 'policy gave actions of type int64; expected a float32 array'),
+    ('instant', 'policy gave a step of 0.0 s; expected'),
     ('none', 'policy forward raised AttributeError'),
     ('hang', 'no usable action from the policy for 2 s: it hangs'),
     ('slow', 'no usable action from the policy for 2 s: its '),
@@ -29,32 +32,42 @@ def test_a_misbehaving_policy_is_a_latched_fault(faulty, word, reason):
     faulty.drive()
     faulty.say(f'{word} now')
     faulty.assert_stands('FAULT', reason)
+    faulty.assert_stopped_in_time(faulty.newest_seen_ns())
     assert faulty.level == b'\x02'
     time.sleep(0.3)
     assert not faulty.moving
     faulty.drive()
 
 
-@pytest.mark.parametrize('word', ['hang', 'slow'])
-def test_it_never_moves_on_an_old_image_while_it_waits_for_the_policy(faulty, word):
+@pytest.mark.parametrize('word', ['raise', 'nan', 'hang'])
+def test_resume_tries_once_more_and_stops_again(faulty, word):
     faulty.drive()
-    faulty.commands.clear()
-    faulty.paths.clear()
-    faulty.say(f'{word} again')
-    faulty.wait(lambda: faulty.commands and not faulty.moving, 'zero')
-    # Each path carries the stamp of the image that its actions are for.
-    newest_ns = max(path.header.stamp.sec * 10**9 + path.header.stamp.nanosec
-                    for path in faulty.paths)
-    first_zero = next(i for i, c in enumerate(faulty.commands) if c[1:] == (0.0, 0.0))
-    assert faulty.commands[first_zero - 1][0] - newest_ns <= STALE_NS
+    faulty.say(f'{word} twice')
     faulty.wait_state('FAULT')
+    assert faulty.call('resume').success
+    faulty.wait_state('DRIVING')
+    faulty.wait_state('FAULT')
+    faulty.assert_stopped_in_time(faulty.newest_seen_ns())
     faulty.drive()
 
 
-def test_actions_beyond_the_limits_are_clamped(faulty):
+def test_a_policy_slower_than_its_rate_drives_with_a_warning(faulty):
+    faulty.drive()
+    faulty.say('slower please')
+    faulty.wait(lambda: 'Hz, its contract says 10 Hz' in faulty.summary, 'the warning')
+    assert faulty.level == b'\x01'
+    assert faulty.state['state'] == 'DRIVING'
+
+
+@pytest.mark.parametrize(('word', 'speed'), [('limits', (0.5, 1.0)), ('backwards', (0.0, -1.0))])
+def test_actions_beyond_the_limits_are_clamped(faulty, word, speed):
     faulty.drive()
     faulty.commands.clear()
-    faulty.say('limits please')
-    faulty.wait(lambda: faulty.commands and faulty.commands[-1][1:] == (0.5, 1.0), 'full speed')
-    assert max(v for _, v, _ in faulty.commands) <= 0.5
-    assert max(abs(w) for *_, w in faulty.commands) <= 1.0
+    faulty.say(f'{word} please')
+    faulty.wait(lambda: faulty.commands and faulty.commands[-1][1:] == speed, 'full speed')
+    assert all(0.0 <= v <= 0.5 and -1.0 <= w <= 1.0 for _, v, w in faulty.commands)
+    for (before_ns, *before), (after_ns, *after) in zip(faulty.commands, faulty.commands[1:]):
+        # max_accel is 1 m/s^2 and 3 rad/s^2; the stamps are of another clock than the ramp.
+        passed_s = (after_ns - before_ns) / 1e9 + 0.05
+        assert abs(after[0] - before[0]) <= 1.0 * passed_s
+        assert abs(after[1] - before[1]) <= 3.0 * passed_s
