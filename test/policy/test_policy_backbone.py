@@ -15,7 +15,6 @@ from vla_nav.policy import (
     InstructionError,
     SettingsError,
 )
-from vla_nav.policy.images import ImageReader
 
 WORDS = ['go to the red cone', 'go', 'head for the yellow cylinder on the left']
 
@@ -38,14 +37,6 @@ def test_direct_pixels_equal_the_processor(backbone, images):
     expected = backbone.image_processor(images=[images[1]], return_tensors='pt')['pixel_values']
     got = reader(images[1:2])['pixel_values']
     assert (got - expected).abs().max() <= 1 / 255
-
-
-def test_an_image_that_needs_resizing_goes_through_the_processor(backbone, rng):
-    image = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    reader = ImageReader(backbone.image_processor, 48, 64)
-    assert not reader.direct
-    expected = backbone.image_processor(images=[image], return_tensors='pt')['pixel_values']
-    torch.testing.assert_close(reader([image])['pixel_values'], expected)
 
 
 def test_an_image_of_another_kind_is_refused(backbone):

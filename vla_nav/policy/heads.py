@@ -7,6 +7,7 @@ numbers of the whole sequence.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -17,6 +18,8 @@ from vla_nav.policy.registry import Registry
 from vla_nav.policy.settings import from_dict, require
 
 INPUTS = ('previous_action', 'velocity')
+LAYERED = ('hidden', 'cell')
+"""Parts of a state that have the rows second, after the layers."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,36 @@ class HeadState:
         if self.hidden is not None:
             for part in self.hidden:
                 part[:, rows] = 0
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What there is of it by name: age, history, hidden, cell."""
+        hidden, cell = self.hidden or (None, None)
+        named = {'age': self.age, 'history': self.history, 'hidden': hidden, 'cell': cell}
+        return {k: v for k, v in named.items() if v is not None}
+
+    def row(self, index: int) -> HeadState:
+        """The state of one episode, as of a batch of one."""
+        return HeadState.of({
+            name: value[:, index:index + 1].contiguous() if name in LAYERED
+            else value[index:index + 1] for name, value in self.tensors().items()
+        })
+
+    @classmethod
+    def stack(cls, rows: Sequence[HeadState]) -> HeadState:
+        """The inverse of `row`."""
+        if len(rows) == 1:
+            return rows[0]
+        named = [row.tensors() for row in rows]
+        return cls.of({
+            name: torch.cat([n[name] for n in named], dim=1 if name in LAYERED else 0)
+            for name in named[0]
+        })
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, torch.Tensor]) -> HeadState:
+        """Build it from what `tensors` gave; other names are ignored."""
+        hidden = (tensors['hidden'], tensors['cell']) if 'hidden' in tensors else None
+        return cls(tensors['age'], tensors.get('history'), hidden)
 
 
 class InputStage(nn.Module):
