@@ -43,7 +43,9 @@ setup(
     install_requires=requirements(),
     extras_require={
         'sim': ['av>=12', 'matplotlib>=3.7', 'mujoco>=3.2'],
-        'train': ['accelerate>=1', 'av>=12', 'matplotlib>=3.7', 'pyarrow>=15'],
+        'train': [
+            'accelerate>=1', 'av>=12', 'matplotlib>=3.7', 'onnx>=1.17', 'onnxscript>=0.2',
+            'pyarrow>=15'],
         'view': ['rerun-sdk>=0.20'],
         'cpu': ['onnxruntime>=1.18'],
         'gpu': ['onnxruntime-gpu>=1.18'],

@@ -6,6 +6,7 @@ Names are imported when they are first used, so that importing this package does
 import importlib
 
 _HOME = {
+    'ENGINES': 'settings',
     'ActionNormaliser': 'normaliser',
     'ActionTokens': 'action_tokens',
     'Backbone': 'backbone',
@@ -16,6 +17,8 @@ _HOME = {
     'CheckpointError': 'errors',
     'ContextReader': 'context',
     'ContextSettings': 'context',
+    'EngineMissing': 'onnx_engine',
+    'ExportError': 'export',
     'Head': 'heads',
     'HeadSettings': 'heads',
     'InstructionError': 'errors',
@@ -47,6 +50,7 @@ _HOME = {
 }
 
 __all__ = [
+    'ENGINES',
     'ActionNormaliser',
     'ActionTokens',
     'Backbone',
@@ -57,6 +61,8 @@ __all__ = [
     'CheckpointError',
     'ContextReader',
     'ContextSettings',
+    'EngineMissing',
+    'ExportError',
     'Head',
     'HeadSettings',
     'InstructionError',

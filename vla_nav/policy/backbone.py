@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,27 +38,38 @@ class HiddenStates:
     """int64 (B,): index of the last prompt token."""
 
 
+def _own_weights(model: torch.nn.Module) -> None:
+    """Copy weights out of their file, which is mapped: cut short, it would end the process."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
+
+
 class Backbone:
     """A vision-language model with its tokenizer and image processor.
 
     Build it with `Backbone.load`. `model` is the transformers model with its LM head; hidden
-    states are computed by the base model under that head.
+    states are computed by the base model under that head. Where an engine computes elsewhere, it
+    is read by `weights` when it is first asked for.
     """
 
     def __init__(
         self, model, tokenizer, image_processor, processor=None,
-        folder: Path | None = None,
+        folder: Path | None = None, config=None, weights: Callable | None = None,
     ):
-        self.model = model
-        self.config = model.config
+        if model is not None:
+            self.model = model
+        self._weights = weights
+        self.config = model.config if config is None else config
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.folder = folder
         """Where it was read from; None for a model made in memory."""
-        self.model_type = model.config.model_type
+        self.model_type = self.config.model_type
         if hasattr(image_processor, 'do_image_splitting'):
-            # Tiles multiply the tokens by up to 17; a robot's camera is resized to one tile.
+            # Tiles multiply the tokens by up to 17; a robot's camera is resized to one tile, and
+            # not to the size from which tiles would be cut before.
             image_processor.do_image_splitting = False
+            image_processor.size = image_processor.max_image_size
         tokenizer.padding_side = 'right'
         self._builder = PromptBuilder(self.model_type, self.config, tokenizer, processor)
         self._readers: dict[tuple[int, int], ImageReader] = {}
@@ -69,11 +80,13 @@ class Backbone:
     def load(
         cls, path_or_id: str | Path, revision: str | None = None,
         dtype: str | torch.dtype | None = None, device: str | torch.device = 'cpu',
+        weights: Callable | None = None,
     ) -> Backbone:
         """Load a checkpoint by local folder or hub id.
 
         `dtype` defaults to float32 on a CPU and bfloat16 elsewhere. Only safetensors are read
-        and no code from the checkpoint is run. Raises BackboneError for a checkpoint that is
+        and no code from the checkpoint is run. weights: what returns the model when it is first
+        asked for, instead of loading it now. Raises BackboneError for a checkpoint that is
         missing, damaged or not a vision-language model.
         """
         from transformers import AutoModelForImageTextToText
@@ -88,14 +101,18 @@ class Backbone:
             dtype = torch.float32 if device.type == 'cpu' else torch.bfloat16
         elif isinstance(dtype, str):
             dtype = _dtype(dtype)
-        with hub.refused(source, 'its weights cannot be loaded'):
-            model = AutoModelForImageTextToText.from_pretrained(
-                str(folder), config=config, dtype=dtype, use_safetensors=True, **hub.OPTIONS
-            )
+        model = None
+        if weights is None:
+            with hub.refused(source, 'its weights cannot be loaded'):
+                model = AutoModelForImageTextToText.from_pretrained(
+                    str(folder), config=config, dtype=dtype, use_safetensors=True, **hub.OPTIONS
+                )
+                if device.type == 'cpu':
+                    _own_weights(model)
+            model.to(device).eval()
         with hub.refused(source, 'its tokenizer or image processor cannot be loaded'):
             tokenizer, images, processor = hub.load_processors(folder, config)
-        model.to(device).eval()
-        return cls(model, tokenizer, images, processor, folder)
+        return cls(model, tokenizer, images, processor, folder, config, weights)
 
     @cached_property
     def files(self) -> dict[str, FileEntry]:
@@ -109,15 +126,20 @@ class Backbone:
         """One hash for all its files: the key of anything computed with it."""
         return combined_sha256(self.files)
 
+    @cached_property
+    def model(self):
+        """The transformers model."""
+        return self._weights()
+
     @property
     def device(self) -> torch.device:
         """Where the model computes."""
-        return self.model.device
+        return self.model.device if 'model' in self.__dict__ else torch.device('cpu')
 
     @property
     def dtype(self) -> torch.dtype:
         """The floating point type of the weights."""
-        return self.model.dtype
+        return self.model.dtype if 'model' in self.__dict__ else torch.float32
 
     @property
     def base(self) -> torch.nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from vla_nav.policy.files import (
     copy_files,
     list_files,
     refuse_pickles,
+    replace_folder,
     sha256_of,
     verify,
     write_json,
@@ -40,6 +42,8 @@ FORMAT_VERSION = 1
 MANIFEST = 'policy.json'
 HEAD = 'head.safetensors'
 BACKBONE = 'backbone'
+ENGINE = 'engine'
+"""Folder of the ONNX graph, which has hashes of its own."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,17 @@ class Checkpoint:
             checkpoint.check_contract(contract)
         checkpoint.backbone_folder(quick)
         return checkpoint
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of what its numbers come from: weights, tokenizer, settings and image size."""
+        weights = {k: v.sha256 for k, v in self.files.items() if k.endswith('.safetensors')}
+        said = {
+            'variant': self.variant.to_dict(), 'weights': weights,
+            'backbone': self.backbone.sha256, 'context_shape': self.context_shape,
+            'image': (self.contract.camera.height, self.contract.camera.width),
+        }
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def check_contract(self, contract: Contract) -> None:
         """Raise CheckpointError, naming the fields, where it cannot drive a robot."""
@@ -240,22 +255,6 @@ def _manifest(checkpoint: Checkpoint, files: dict[str, FileEntry]) -> dict:
         'provenance': checkpoint.provenance,
         'files': {name: asdict(entry) for name, entry in files.items()},
     }
-
-
-def replace_folder(temporary: Path, target: Path) -> None:
-    """Put a finished folder in the place of an older one, which stays if anything fails."""
-    if not target.exists():
-        os.replace(temporary, target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f'.{target.name}.old.', dir=target.parent))
-    os.replace(target, old / target.name)
-    try:
-        os.replace(temporary, target)
-    except BaseException:
-        os.replace(old / target.name, target)
-        raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _real_root(path: Path) -> Path:

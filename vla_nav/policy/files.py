@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -136,3 +138,19 @@ def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:
         copy = target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, copy)
+
+
+def replace_folder(temporary: Path, target: Path) -> None:
+    """Put a finished folder in the place of an older one, which stays if anything fails."""
+    if not target.exists():
+        os.replace(temporary, target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f'.{target.name}.old.', dir=target.parent))
+    os.replace(target, old / target.name)
+    try:
+        os.replace(temporary, target)
+    except BaseException:
+        os.replace(old / target.name, target)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

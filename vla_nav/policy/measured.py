@@ -10,8 +10,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from vla_nav.policy.card import model_card
-from vla_nav.policy.checkpoint import MANIFEST, Checkpoint, replace_folder
-from vla_nav.policy.files import copy_files, list_files, write_json
+from vla_nav.policy.checkpoint import ENGINE, MANIFEST, Checkpoint
+from vla_nav.policy.files import copy_files, list_files, replace_folder, write_json
 
 CARD = 'README.md'
 
@@ -32,11 +32,16 @@ def record_measured(path: Path, figures: Mapping, notes: str | None = None) -> C
     try:
         temporary.chmod(0o755)
         copy_files(root, temporary, [name for name in checkpoint.files if name != CARD])
+        if (root / ENGINE).is_dir():
+            shutil.copytree(root / ENGINE, temporary / ENGINE)
         card = model_card(replace(checkpoint, provenance=provenance))
         (temporary / CARD).write_text(card, encoding='utf-8')
         manifest = json.loads((root / MANIFEST).read_text(encoding='utf-8'))
         manifest['provenance'] = provenance
-        manifest['files'] = {name: asdict(entry) for name, entry in list_files(temporary).items()}
+        manifest['files'] = {
+            name: asdict(entry) for name, entry in list_files(temporary).items()
+            if not name.startswith(f'{ENGINE}/')
+        }
         write_json(temporary / MANIFEST, manifest)
         Checkpoint.open(temporary, quick=True)
         replace_folder(temporary, root)

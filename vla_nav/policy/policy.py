@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 
 from vla_nav.contract import ActionChunk, Contract, Frame
 from vla_nav.policy.backbone import Backbone
-from vla_nav.policy.checkpoint import HEAD, Checkpoint
+from vla_nav.policy.checkpoint import ENGINE, HEAD, Checkpoint
+from vla_nav.policy.engines import Engine, torch_engine
 from vla_nav.policy.errors import CheckpointError, PolicyError
 from vla_nav.policy.heads import Head, build_head
 from vla_nav.policy.instruction import clean_instruction
 from vla_nav.policy.locate import resolve_model
-from vla_nav.policy.model import PolicyModel
+from vla_nav.policy.model import PolicyModel, make_reader
 from vla_nav.policy.normaliser import ActionNormaliser
+from vla_nav.policy.onnx_engine import GRAPH, EngineMissing, OnnxEngine, read_graph_settings
+from vla_nav.policy.registry import unknown
+from vla_nav.policy.settings import ENGINES
 from vla_nav.policy.tune import load_tuned
 from vla_nav.policy.variant import Variant
 
@@ -33,7 +40,8 @@ class BatchPolicy:
         self._rows = rows
         self._state = policy.head.initial_state(rows)
         self._instructions: list[str | None] = [None] * rows
-        self._tokens: dict[str, torch.Tensor] | None = None
+        self._engine: Engine = policy.engine
+        self._prepared: Any = None
         action_dim = policy.head.action_dim
         self._previous = np.zeros((rows, action_dim), np.float32)  # normalised
 
@@ -56,9 +64,10 @@ class BatchPolicy:
             backbone.check_instruction(instruction)
         for row, instruction in zip(rows, cleaned):
             self._instructions[row] = instruction
-        self._tokens = None
+        self._prepared = None
         if None not in self._instructions:
-            self._tokens = self._policy.model.tokens(self._instructions)
+            self._engine = self._policy.engine_for(self._instructions)
+            self._prepared = self._engine.prepare(self._instructions)
         self._state.reset(torch.tensor(rows, device=self._state.age.device))
         self._previous[rows] = self._policy.resting_action
 
@@ -70,9 +79,9 @@ class BatchPolicy:
         self._check(frames)
         velocity = self._velocity(velocities)
         with torch.inference_mode():
-            pixels = policy.backbone.pixels([f.image for f in frames])
-            chunks, self._state = policy.model.decide(
-                {**self._tokens, **pixels}, self._state, self._inputs(velocity), velocity)
+            chunks, self._state = self._engine.decide(
+                [f.image for f in frames], self._prepared, self._state, self._inputs(velocity),
+                velocity)
             normalised = chunks.float().cpu().numpy()
         if not np.isfinite(normalised).all():
             row = int(np.argmin(np.isfinite(normalised).all(axis=(1, 2))))
@@ -105,7 +114,7 @@ class BatchPolicy:
     def _check(self, frames: Sequence[Frame]) -> None:
         if len(frames) != self._rows:
             raise PolicyError(f'step: found {len(frames)} frames, expected {self._rows}')
-        if self._tokens is None:
+        if self._prepared is None:
             raise PolicyError('no instruction: call reset(instruction) before step')
         for frame in frames:
             self._policy.check_frame(frame)
@@ -133,18 +142,22 @@ class BatchPolicy:
 
 
 class Policy:
-    """(frame, instruction, history) -> action chunk; built by `Policy.load` or from parts."""
+    """(frame, instruction, history) -> action chunk; built by `Policy.load` or from parts.
+
+    make_engine: gives what computes; torch unless said.
+    """
 
     def __init__(
         self, backbone: Backbone, head: Head, variant: Variant, normaliser: ActionNormaliser,
         contract: Contract, name: str = 'policy', sha256: str = '',
+        make_engine: Callable[[Policy], Engine] | None = None,
     ):
         camera = contract.camera
         self.backbone = backbone
         self.head = head.to(backbone.device).eval()
         self.variant = variant
-        self.model = PolicyModel(backbone, variant, head, camera.height, camera.width)
-        self.reader = self.model.reader
+        self.reader = make_reader(
+            backbone, variant, camera.height, camera.width, head.action_dim, head)
         self.normaliser = normaliser
         self.contract = contract
         self.name = name
@@ -158,28 +171,63 @@ class Policy:
             )
         rest = np.zeros((1, normaliser.action_dim), np.float32)
         self.resting_action = normaliser.normalise(rest)[0]
-        self._single = self.batch(1)
+        self.engine = self.torch if make_engine is None else make_engine(self)
+        # By a proxy: in a cycle, the weights would stay until Python's collector comes by.
+        self._single = BatchPolicy(weakref.proxy(self), 1)
 
     @classmethod
     def load(
         cls, path: str | os.PathLike, contract: Contract | None = None,
-        device: str | torch.device = 'auto', threads: int | None = None,
+        device: str | torch.device = 'auto', threads: int | None = None, engine: str = 'auto',
     ) -> Policy:
         """Load a checkpoint by folder or name, every hash verified.
 
         contract: of the robot it shall drive; a policy made for another is refused. device:
-        auto takes a GPU where there is one. threads: of torch on the CPU.
+        auto takes a GPU where there is one. threads: of the CPU. engine: torch; onnx, which
+        `vla_nav export` writes; auto takes onnx on a CPU where it is in order.
         """
+        if engine not in ENGINES:
+            raise unknown('engine', engine, ENGINES)
         checkpoint = Checkpoint.open(resolve_model(path), contract)
         if threads is not None:
             torch.set_num_threads(threads)
-        backbone = Backbone.load(checkpoint.backbone_folder(), device=pick_device(device))
-        load_tuned(backbone, checkpoint.path)
-        head = load_head(checkpoint)
+        device, note = device if engine == 'onnx' else pick_device(device), ''
+        if engine == 'onnx' or (engine == 'auto' and device.type == 'cpu'):
+            try:
+                return cls._of(checkpoint, contract, *_with_onnx(checkpoint, device, threads))
+            except (CheckpointError, EngineMissing) as error:
+                if engine == 'onnx':
+                    raise
+                note = str(error)
+        policy = cls._of(checkpoint, contract, _with_weights(checkpoint, device))
+        policy.engine.reason = policy.engine.reason or note
+        return policy
+
+    @classmethod
+    def _of(
+        cls, checkpoint: Checkpoint, contract: Contract | None, backbone: Backbone,
+        make_engine: Callable[[Policy], Engine] | None = None,
+    ) -> Policy:
         return cls(
-            backbone, head, checkpoint.variant, checkpoint.normaliser,
-            contract or checkpoint.contract, checkpoint.name, checkpoint.sha256,
+            backbone, load_head(checkpoint), checkpoint.variant, checkpoint.normaliser,
+            contract or checkpoint.contract, checkpoint.name, checkpoint.sha256, make_engine,
         )
+
+    @cached_property
+    def model(self) -> PolicyModel:
+        """Backbone and head in torch; loads the weights where ONNX Runtime computes."""
+        camera = self.contract.camera
+        return PolicyModel(
+            self.backbone, self.variant, self.head, camera.height, camera.width)
+
+    @cached_property
+    def torch(self) -> Engine:
+        """The engine in torch, which can be told any sentence."""
+        return torch_engine(self.model)
+
+    def engine_for(self, instructions: Sequence[str]) -> Engine:
+        """The engine that is told these sentences: a graph has room for so many tokens only."""
+        return self.engine if self.engine.fits(instructions) else self.torch
 
     @property
     def device(self) -> torch.device:
@@ -237,6 +285,25 @@ class Policy:
                 f'frame: found {image.dtype} {image.shape}, expected uint8 {expected} (height, '
                 'width, RGB) as in camera.height and camera.width of the contract'
             )
+
+
+def _with_weights(checkpoint: Checkpoint, device: torch.device | str = 'cpu') -> Backbone:
+    backbone = Backbone.load(checkpoint.backbone_folder(), device=device)
+    load_tuned(backbone, checkpoint.path)
+    return backbone
+
+
+def _with_onnx(checkpoint: Checkpoint, device: torch.device | str, threads: int | None):
+    """The backbone without its weights, and what makes the engine."""
+    settings = read_graph_settings(checkpoint)
+    backbone = Backbone.load(
+        checkpoint.backbone_folder(), weights=lambda: _with_weights(checkpoint).model)
+    graph = checkpoint.path / ENGINE / GRAPH
+
+    def make_engine(policy: Policy) -> OnnxEngine:
+        return OnnxEngine(graph, settings, backbone, policy.reader, device, threads)
+
+    return backbone, make_engine
 
 
 def load_head(checkpoint: Checkpoint) -> Head:

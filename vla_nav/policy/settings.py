@@ -10,6 +10,9 @@ from vla_nav.policy.registry import unknown
 
 T = TypeVar('T')
 
+ENGINES = ('auto', 'torch', 'onnx')
+"""What may compute. auto: ONNX on a CPU where the checkpoint has it in order, else torch."""
+
 
 def from_dict(kind: type[T], data: object, where: str) -> T:
     """Build the dataclass `kind` from a dict; unknown keys are refused with the nearest name."""

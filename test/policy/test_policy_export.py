@@ -1,0 +1,232 @@
+"""A checkpoint's ONNX graph: written, compared, verified, and run by ONNX Runtime."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from policy_families import random_images
+
+from vla_nav.contract import Frame
+from vla_nav.policy import (
+    Backbone,
+    CheckpointError,
+    HeadSettings,
+    Policy,
+    TokenSettings,
+    Variant,
+    choose_token_ids,
+    make_head,
+)
+from vla_nav.policy.measured import record_measured
+from vla_nav.policy.onnx_engine import EngineMissing, providers, session_threads
+
+onnxruntime = pytest.importorskip('onnxruntime')
+pytest.importorskip('onnxscript')
+
+from vla_nav.policy.export import ExportError, export  # noqa: E402
+
+WORDS = ['go to the red cone', 'go', 'head for the yellow cylinder on the left']
+
+
+@pytest.fixture(scope='module')
+def exported(checkpoint_folder, tmp_path_factory):
+    """A checkpoint with its graph."""
+    folder = shutil.copytree(checkpoint_folder, tmp_path_factory.mktemp('models') / 'exported')
+    export(folder, frames=40)
+    return folder
+
+
+@pytest.fixture
+def copy(exported, tmp_path):
+    return shutil.copytree(exported, tmp_path / 'exported')
+
+
+def episode(policy, sentence, steps=20):
+    policy.reset(sentence)
+    return np.stack([policy.step(Frame(random_images(1, seed=i)[0], i)).actions
+                     for i in range(steps)])
+
+
+def test_the_graph_says_what_it_is(exported):
+    said = json.loads((exported / 'engine' / 'engine.json').read_text())
+    assert 0 <= said['max_error'] < 1e-4 and said['frames'] == 40
+    assert said['image'] == 'image' and set(said['files']) == {'policy.onnx'}
+    assert {'torch', 'onnx', 'transformers'} <= set(said['versions'])
+
+
+def test_the_graph_gives_the_actions_of_torch_with_the_state_carried(exported):
+    torch_policy = Policy.load(exported, engine='torch')
+    policy = Policy.load(exported, engine='onnx')
+    assert policy.engine.name.startswith('onnx (') and torch_policy.engine.name == 'torch'
+    for sentence in WORDS:
+        expected = episode(torch_policy, sentence)
+        np.testing.assert_allclose(episode(policy, sentence), expected, atol=1e-5)
+    # Twenty steps with a history are not twenty first steps.
+    torch_policy.reset(WORDS[0])
+    first = torch_policy.step(Frame(random_images(1, seed=19)[0], 19)).actions
+    assert np.abs(first - episode(torch_policy, WORDS[0])[19]).max() > 1e-3
+
+
+def test_rows_of_a_batch(exported):
+    batches = [Policy.load(exported, engine=e).batch(3) for e in ('torch', 'onnx')]
+    for step in range(3):
+        frames = [Frame(image, step) for image in random_images(3, seed=step)]
+        for batch in batches:
+            if step == 0:
+                batch.reset(WORDS)
+            if step == 2:
+                batch.reset('go', rows=[1])
+        chunks = [np.stack([c.actions for c in batch.step(frames)]) for batch in batches]
+        np.testing.assert_allclose(chunks[0], chunks[1], atol=1e-5)
+
+
+def test_torch_weights_are_not_read_until_they_are_needed(exported):
+    policy = Policy.load(exported, engine='onnx')
+    episode(policy, 'go', 2)
+    assert 'model' not in vars(policy.backbone)
+    frame = Frame(random_images(1)[0], 0)
+    expected = Policy.load(exported, engine='torch')
+    expected.reset('go')
+    np.testing.assert_allclose(policy.context(frame), expected.context(frame), atol=1e-5)
+
+
+def test_a_sentence_longer_than_the_graph_runs_in_torch(exported):
+    sentence = ' '.join(['turn left at the blue ball and then'] * 20)
+    policy = Policy.load(exported, engine='onnx')
+    expected = episode(Policy.load(exported, engine='torch'), sentence, 3)
+    np.testing.assert_allclose(episode(policy, sentence, 3), expected, atol=1e-5)
+
+
+def test_auto_takes_the_graph_on_a_cpu_and_torch_without_one(exported, checkpoint_folder):
+    assert Policy.load(exported, device='cpu').engine.name == 'onnx (CPU)'
+    policy = Policy.load(checkpoint_folder, device='cpu')
+    assert policy.engine.name == 'torch'
+    assert 'vla_nav export --model' in policy.engine.reason
+
+
+def test_onnx_without_a_graph(checkpoint_folder):
+    with pytest.raises(EngineMissing, match=r'engine\.json: it is missing; run `vla_nav export'):
+        Policy.load(checkpoint_folder, engine='onnx')
+
+
+def test_a_graph_of_another_model_is_refused(copy, make_policy, save_policy):
+    engine = shutil.move(copy / 'engine', copy.parent / 'engine')
+    policy = make_policy()
+    policy.head.output.bias.data += 0.1
+    save_policy(policy, copy)
+    shutil.move(engine, copy / 'engine')
+    policy.head.output.bias.data -= 0.1
+    with pytest.raises(CheckpointError, match='the graph was exported from another model'):
+        Policy.load(copy, engine='onnx')
+    policy = Policy.load(copy, device='cpu')
+    assert policy.engine.name == 'torch' and 'another model' in policy.engine.reason
+
+
+def test_a_changed_graph_is_refused(copy):
+    graph = copy / 'engine' / 'policy.onnx'
+    data = bytearray(graph.read_bytes())
+    data[len(data) // 2] ^= 1
+    graph.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r'policy\.onnx: wrong hash'):
+        Policy.load(copy, engine='onnx')
+    graph.unlink()
+    with pytest.raises(CheckpointError, match=r'policy\.onnx: it is missing'):
+        Policy.load(copy, engine='onnx')
+
+
+@pytest.mark.parametrize('change, reason', [
+    ({'format_version': 9}, 'format_version is 9, expected 1'),
+    ({'files': {'../../secret': {'sha256': '0', 'size': 1}}}, "'policy.onnx' is not among"),
+    ({'files': {'policy.onnx': {'sha256': '0', 'size': 1},
+                '../secret': {'sha256': '0', 'size': 1}}}, 'outside the checkpoint folder'),
+    ({'colour': 'red'}, 'colour'),
+])
+def test_settings_that_are_not_in_order(copy, change, reason):
+    path = copy / 'engine' / 'engine.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CheckpointError, match=reason):
+        Policy.load(copy, engine='onnx')
+
+
+def test_figures_do_not_make_the_graph_stale(copy):
+    record_measured(copy, {'success': '90 %'})
+    assert Policy.load(copy, engine='onnx').engine.name.startswith('onnx')
+
+
+def test_what_cannot_be_exported(backbone, contract, normaliser, save_policy, tmp_path):
+    ids = choose_token_ids(backbone.tokenizer, 16, WORDS)
+    variant = Variant(decode='tokens', loss='cross_entropy', tokens=TokenSettings(16, ids),
+                      head=HeadSettings(kind='none', chunk=2))
+    head = make_head(backbone, variant, 64, 64, 2)
+    save_policy(Policy(backbone, head, variant, normaliser, contract), tmp_path / 'words')
+    with pytest.raises(ExportError, match='one token after another'):
+        export(tmp_path / 'words')
+    assert not (tmp_path / 'words' / 'engine').exists()
+
+
+def test_a_graph_that_computes_something_else_is_not_kept(copy, monkeypatch):
+    from vla_nav.policy.static import StaticForward
+
+    before = (copy / 'engine' / 'engine.json').read_bytes()
+    forward = StaticForward.forward
+
+    def wrong(self, feed):
+        fetched = forward(self, feed)
+        return {**fetched, 'chunk': fetched['chunk'] + 0.1}
+
+    monkeypatch.setattr(StaticForward, 'forward', wrong)
+    with pytest.raises(ExportError, match='off by 0.1'):
+        export(copy, frames=2)
+    assert (copy / 'engine' / 'engine.json').read_bytes() == before
+    assert [p.name for p in copy.iterdir() if p.name.startswith('.')] == []
+
+
+@pytest.mark.parametrize('family, head, words', [
+    ('paligemma', {'kind': 'residual', 'film': True, 'state_token': True}, 8),
+    ('llava', {'kind': 'mlp', 'window': 3, 'inputs': ('previous_action', 'velocity')}, 20),
+])
+def test_other_families_and_heads(family_folder, family, head, words, tmp_path, normaliser,
+                                  contract, save_policy):
+    backbone = Backbone.load(family_folder(family))
+    decode = 'chunk_oft' if head['kind'] == 'residual' else 'head'
+    variant = Variant(decode=decode, loss='l1' if decode == 'chunk_oft' else 'huber',
+                      head=HeadSettings(width=16, layers=1, chunk=3, **head))
+    made = make_head(backbone, variant, 64, 64, 2)
+    save_policy(Policy(backbone, made, variant, normaliser, contract), tmp_path / 'saved')
+    assert export(tmp_path / 'saved', words, frames=20).max_error < 1e-4
+    policies = [Policy.load(tmp_path / 'saved', engine=e) for e in ('torch', 'onnx')]
+    for policy in policies:
+        policy.reset('find the green box')
+    for image in random_images(5):
+        actions = [p.step(Frame(image, 0), np.array([0.2, 0.1])).actions for p in policies]
+        np.testing.assert_allclose(actions[0], actions[1], atol=1e-5)
+
+
+def test_the_order_of_providers(monkeypatch):
+    there = ['CPUExecutionProvider', 'CUDAExecutionProvider', 'TensorrtExecutionProvider']
+    monkeypatch.setattr(onnxruntime, 'get_available_providers', lambda: there)
+    tensorrt, cuda, cpu = there[::-1]
+    assert providers('auto') == [tensorrt, cuda, cpu]
+    assert providers('cuda') == [tensorrt, cuda]
+    assert providers('cpu') == [cpu]
+    monkeypatch.setattr(onnxruntime, 'get_available_providers', lambda: there[:1])
+    assert providers('auto') == [cpu]
+    with pytest.raises(EngineMissing, match='this ONNX Runtime has CPUExecutionProvider'):
+        providers('cuda')
+
+
+def test_without_onnx_runtime(exported, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    with pytest.raises(EngineMissing, match='ONNX Runtime is not installed'):
+        Policy.load(exported, engine='onnx')
+    policy = Policy.load(exported, device='cpu')
+    assert policy.engine.name == 'torch' and 'not installed' in policy.engine.reason
+
+
+def test_threads(monkeypatch):
+    monkeypatch.setattr('os.sched_getaffinity', lambda _: set(range(8)))
+    assert [session_threads(n) for n in (None, 1, 3, 99)] == [4, 1, 3, 8]
+    monkeypatch.setattr('os.sched_getaffinity', lambda _: {0})
+    assert session_threads(None) == 1
