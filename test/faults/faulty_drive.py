@@ -18,7 +18,7 @@ class FaultyPolicy:
 
     def __init__(self, policy) -> None:
         self._policy = policy
-        self.name, self.sha256 = policy.name, policy.sha256
+        self.name, self.sha256, self.engine = policy.name, policy.sha256, policy.engine
         self._fault = ''
 
     def reset(self, instruction: str) -> None:

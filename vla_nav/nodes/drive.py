@@ -78,8 +78,8 @@ class DriveNode(Node):
         self.worker = InferenceWorker(
             self.controller, camera, self.contract.rate_hz, self._now_ns, self._base_velocity,
             self._acted, lambda text: self.get_logger().error(text))
-        self.loader = ModelLoader(self.contract, values['device'], values['threads'],
-                                  self._model_ready, self._model_failed)
+        self.loader = ModelLoader(self.contract, values['device'], values['engine'],
+                                  values['threads'],                                  self._model_ready, self._model_failed)
         self.ticks = Ticks(settings.period_s)
         self._report = DriveReport(self)
         self._subscribe()
@@ -136,7 +136,8 @@ class DriveNode(Node):
     def _model_ready(self, model: str, policy) -> None:
         self.worker.use(policy)
         self._model = model
-        self.get_logger().info(f'driving with model {policy.name} ({policy.sha256[:12]})')
+        self.get_logger().info(f'driving with model {policy.name} ({policy.sha256[:12]}) '
+                               f'on {policy.engine.name}')
 
     def _model_failed(self, model: str, reason: str) -> None:
         self.get_logger().error(reason)

@@ -16,11 +16,18 @@ from vla_nav.frames import FrameError, Pacer, frame_from_message
 from vla_nav.nodes.models import free_memory
 
 
+class Engine(Protocol):
+    """What computes a policy."""
+
+    name: str
+
+
 class Policy(Protocol):
     """What the worker asks of a policy."""
 
     name: str
     sha256: str
+    engine: Engine
 
     def reset(self, instruction: str) -> None:
         """Begin with a new instruction and no history."""

@@ -19,11 +19,12 @@ class ModelLoader:
     callbacks run in the loading thread.
     """
 
-    def __init__(self, contract: Contract, device: str, threads: int,
+    def __init__(self, contract: Contract, device: str, engine: str, threads: int,
                  on_ready: Callable[[str, object], None],
                  on_failed: Callable[[str, str], None]) -> None:
         self._contract = contract
         self._device = device
+        self._engine = engine
         # All of them would wait for each other whenever one is busy with something else.
         self._threads = threads or max(1, len(os.sched_getaffinity(0)) // 2)
         self._on_ready = on_ready
@@ -115,7 +116,8 @@ class ModelLoader:
             from vla_nav.policy import Policy
 
             logging.disable_progress_bar()  # Not in a node's log.
-            policy = Policy.load(name, self._contract, self._device, self._threads)
+            policy = Policy.load(name, self._contract, self._device, self._threads,
+                                 self._engine)
             self._progress(f'warming up {name}', name)
             policy.warm_up()
             return policy, None
