@@ -79,7 +79,7 @@ class DriveNode(Node):
             self.controller, camera, self.contract.rate_hz, self._now_ns, self._base_velocity,
             self._acted, lambda text: self.get_logger().error(text))
         self.loader = ModelLoader(self.contract, values['device'], values['engine'],
-                                  values['threads'],                                  self._model_ready, self._model_failed)
+                                  values['threads'], self._model_ready, self._model_failed)
         self.ticks = Ticks(settings.period_s)
         self._report = DriveReport(self)
         self._subscribe()

@@ -23,8 +23,8 @@ PARAMETERS = (
     Parameter('instruction', '', 'What to do. An empty text waits for the instruction topic.',
               changeable=True),
     Parameter('device', 'auto', 'Where the model computes: auto, cpu, cuda or cuda:N.'),
-    Parameter('engine', 'auto', 'What computes: torch, onnx (after `vla_nav export`), or auto: onnx '
-              'on a CPU where the model has it.', choices=('auto', 'torch', 'onnx')),
+    Parameter('engine', 'auto', 'What computes: torch, onnx (written by `vla_nav export`), or '
+              'auto: onnx on a CPU where the model has it.', choices=('auto', 'torch', 'onnx')),
     Parameter('threads', 0, 'CPU threads of the model; 0: half of the cores.', 0, 256),
     Parameter('camera_topic', CONTRACT, "Camera topic instead of the contract's; one ending in "
               '/compressed carries CompressedImage.'),
