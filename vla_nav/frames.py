@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -36,21 +38,23 @@ class FrameError(VlaNavError):
     """An image message cannot be turned into a frame."""
 
 
-def frame_from_message(message: object, camera: Camera) -> Frame:
-    """Turn a sensor_msgs Image or CompressedImage into the frame the policy sees.
-
-    `message` is anything with the fields of either type. Raises FrameError.
-    """
-    stamp = message.header.stamp
-    return Frame(prepare_image(decode_image(message), camera),
-                 int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec))
-
-
 def decode_image(message: object) -> np.ndarray:
     """Decode a sensor_msgs Image or CompressedImage to uint8 (H, W, 3) RGB. Raises FrameError."""
     if hasattr(message, 'encoding'):
         return _decode_raw(message)
     return _decode_compressed(message)
+
+
+def frame_from_message(message: object, camera: Camera,
+                       decode: Callable[[object], np.ndarray] = decode_image) -> Frame:
+    """Turn a sensor_msgs Image or CompressedImage into the frame the policy sees.
+
+    `message` is anything with the fields of either type, `decode` anything that does what
+    `decode_image` does. Raises FrameError.
+    """
+    stamp = message.header.stamp
+    return Frame(prepare_image(decode(message), camera),
+                 int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec))
 
 
 def prepare_image(image: np.ndarray, camera: Camera) -> np.ndarray:
@@ -66,7 +70,8 @@ def prepare_image(image: np.ndarray, camera: Camera) -> np.ndarray:
                       interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def _decode_raw(message: object) -> np.ndarray:
+def check_image(message: object) -> None:
+    """Raise FrameError unless the fields of a sensor_msgs Image agree with each other."""
     width, height, encoding = int(message.width), int(message.height), str(message.encoding)
     if encoding not in ENCODINGS:
         raise FrameError(f'image encoding {encoding[:40]!r} is not known; expected one of '
@@ -75,26 +80,36 @@ def _decode_raw(message: object) -> np.ndarray:
         raise FrameError(f'image is {width}x{height} pixels; expected a camera image')
     if width * height > MAX_PIXELS:
         raise FrameError(f'image is {width}x{height} pixels; at most {MAX_PIXELS} are accepted')
-    size, conversion = ENCODINGS[encoding]
-    row = width * size
+    row = row_bytes(message)
     step = int(message.step) or row
-    data = np.frombuffer(message.data, np.uint8)
-    needed = step * (height - 1) + row
-    if step < row or data.size < needed:
+    size, needed = memoryview(message.data).nbytes, step * (height - 1) + row
+    if step < row or size < needed:
         raise FrameError(f'image of {width}x{height} {encoding} has step {step} and '
-                         f'{data.size} bytes; expected at least step {row} and {needed} bytes')
-    if data.size < step * height:
-        data = np.pad(data, (0, step * height - data.size))
-    pixels = data[:step * height].reshape(height, step)[:, :row]
-    pixels = pixels.reshape(height, width, size) if size > 1 else pixels
-    if conversion is None:
-        return pixels
-    if size == 2 and width % 2:
+                         f'{size} bytes; expected at least step {row} and {needed} bytes')
+    if ENCODINGS[encoding][0] == 2 and width % 2:
         raise FrameError(f'image of {width}x{height} {encoding} has an odd width; '
                          'this encoding stores pixels in pairs')
     if 'bayer' in encoding and (width < 3 or height < 3):
         raise FrameError(f'image of {width}x{height} {encoding} is too small to debayer')
-    return cv2.cvtColor(np.ascontiguousarray(pixels), conversion)
+
+
+def row_bytes(message: object) -> int:
+    """Bytes of one row of pixels of a sensor_msgs Image, without padding."""
+    return int(message.width) * ENCODINGS[message.encoding][0]
+
+
+def _decode_raw(message: object) -> np.ndarray:
+    check_image(message)
+    width, height, row = int(message.width), int(message.height), row_bytes(message)
+    size, conversion = ENCODINGS[message.encoding]
+    step = int(message.step) or row
+    data = np.frombuffer(message.data, np.uint8)
+    if data.size < step * height:
+        data = np.pad(data, (0, step * height - data.size))
+    pixels = data[:step * height].reshape(height, step)[:, :row]
+    pixels = pixels.reshape(height, width, size) if size > 1 else pixels
+    return (pixels if conversion is None
+            else cv2.cvtColor(np.ascontiguousarray(pixels), conversion))
 
 
 def _decode_compressed(message: object) -> np.ndarray:

@@ -179,6 +179,9 @@ def _ros() -> Iterator[Finding]:
         if os.path.isdir('/opt/ros'):
             yield Finding('ROS installation', FINE,
                           f'/opt/ros has {", ".join(sorted(os.listdir("/opt/ros")))}, not sourced')
+    from vla_nav.nodes.images import image_decoder
+
+    yield Finding('image conversion', FINE, image_decoder()[1])
 
 
 def _network() -> Iterator[Finding]:

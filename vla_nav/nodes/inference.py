@@ -12,7 +12,7 @@ import numpy as np
 from vla_nav.contract import ActionChunk, Camera, Frame
 from vla_nav.control import Controller, Task
 from vla_nav.errors import VlaNavError
-from vla_nav.frames import FrameError, Pacer, frame_from_message
+from vla_nav.frames import FrameError, Pacer, decode_image, frame_from_message
 from vla_nav.nodes.models import free_memory
 
 
@@ -46,7 +46,8 @@ class InferenceWorker:
     def __init__(self, controller: Controller, camera: Camera, rate_hz: float,
                  now_ns: Callable[[], int], velocity: Callable[[], np.ndarray | None],
                  on_chunk: Callable[[ActionChunk], None],
-                 on_error: Callable[[str], None]) -> None:
+                 on_error: Callable[[str], None],
+                 decode: Callable[[object], np.ndarray] = decode_image) -> None:
         self._controller = controller
         self._camera = camera
         self._rate_hz = rate_hz
@@ -54,6 +55,7 @@ class InferenceWorker:
         self._velocity = velocity
         self._on_chunk = on_chunk
         self._on_error = on_error
+        self._decode = decode
         self._wake = threading.Condition()
         self._newest: tuple[object, int] | None = None
         self._policy: Policy | None = None
@@ -102,7 +104,7 @@ class InferenceWorker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        looker = _Looker(self._camera, self._rate_hz)
+        looker = _Looker(self._camera, self._rate_hz, self._decode)
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._closed or self._dropped or self._newest)
@@ -160,8 +162,10 @@ class InferenceWorker:
 class _Looker:
     """Decodes images and knows which of them a policy is due to see, and for which episode."""
 
-    def __init__(self, camera: Camera, rate_hz: float) -> None:
+    def __init__(self, camera: Camera, rate_hz: float,
+                 decode: Callable[[object], np.ndarray]) -> None:
         self._camera = camera
+        self._decode = decode
         self._rate_hz = rate_hz
         self._pacer = Pacer(rate_hz)
         self._previous: np.ndarray | None = None
@@ -170,7 +174,7 @@ class _Looker:
 
     def look(self, message: object, episode: object) -> tuple[Frame | None, bool]:
         """The frame, or None if it is not due; and whether it differs from the one before."""
-        frame = frame_from_message(message, self._camera)
+        frame = frame_from_message(message, self._camera, self._decode)
         changed = self._previous is None or not np.array_equal(frame.image, self._previous)
         self._previous = frame.image
         if episode != self._episode:
