@@ -31,6 +31,8 @@ def nodes(context):
     command_type = COMMAND_TYPES[value('stamped')]
     given = {name: value(name) for name in PASSED_ON if value(name) != 'default'}
     given['use_sim_time'] = value('use_sim_time') == 'true'
+    if value('autostart') != 'default':
+        given['autostart'] = value('autostart') == 'true'
     drive = Node(
         package='vla_nav', executable='drive', name='drive', namespace=value('namespace'),
         parameters=[value('params_file'), given, {'command_type': command_type}],
@@ -73,6 +75,9 @@ def generate_launch_description():
                  description='Command type: true is TwistStamped, false is Twist.'),
         argument('use_sim_time', default_value='false', choices=['true', 'false'],
                  description='Take the time from /clock; with sim:=true, publish it there.'),
+        argument('autostart', default_value='default', choices=['default', 'true', 'false'],
+                 description='Configure and activate the drive node; false: wait for `ros2 '
+                             'lifecycle set`. By default as in params_file: true.'),
         argument('log_level', default_value='info',
                  description='debug, info, warn, error or fatal.'),
         argument('sim', default_value='false', choices=['true', 'false'],

@@ -58,7 +58,7 @@ class StatusLine:
         if self._live:
             from rich.text import Text
 
-            line = Text.assemble((f'{state} ', _STYLES[state]), _line(monitor))
+            line = Text.assemble((f'{state} ', _STYLES.get(state, '')), _line(monitor))
             line.no_wrap, line.overflow = True, 'ellipsis'
             self._live.update(line)
         elif state != self._state or now_s - self._shown_s >= _PLAIN_PERIOD_S:

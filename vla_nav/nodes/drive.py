@@ -1,4 +1,15 @@
-"""The drive node: a camera and a sentence become safe velocity commands."""
+"""The drive node: a camera and a sentence become safe velocity commands.
+
+It is a managed node. Only in `active` does it publish commands, and there it always does: zeros
+until there are a model, an instruction and a fresh image. To deactivate it is to stop it: several
+zeros, then silence, so that it does not fight whoever drives next; activated again, it stands
+until `resume` or a new instruction. In every state it hears instructions, `stop` and the emergency
+stop, and says on `~/state` and /diagnostics what it is doing.
+
+`configure` loads the model, and fails if that is refused. With `autostart` nobody waits for an
+answer, but a base may wait for commands: the node is active at once and loads the model there, as
+at a swap; a refused one is a FAULT that another `model` or `resume` mends.
+"""
 
 from __future__ import annotations
 
@@ -28,28 +39,34 @@ from nav_msgs.msg import Path  # noqa: E402
 from rcl_interfaces.msg import SetParametersResult  # noqa: E402
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup  # noqa: E402
 from rclpy.clock import Clock, ClockType  # noqa: E402
-from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from std_msgs.msg import Bool, String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from vla_nav.nodes import messages, qos, runner  # noqa: E402
+from vla_nav.nodes.command import CommandOutput  # noqa: E402
 from vla_nav.nodes.drive_parameters import (  # noqa: E402
     PARAMETERS,
     control_settings,
     robot_contract,
 )
 from vla_nav.nodes.drive_report import DriveReport  # noqa: E402
+from vla_nav.nodes.images import image_decoder  # noqa: E402
 from vla_nav.nodes.inference import InferenceWorker  # noqa: E402
 from vla_nav.nodes.latched import LatchedSubscription  # noqa: E402
+from vla_nav.nodes.managed import ManagedNode  # noqa: E402
 from vla_nav.nodes.models import ModelLoader  # noqa: E402
 from vla_nav.nodes.parameters import declare  # noqa: E402
 
-_LAST_ZEROS = 5
-_LAST_ZEROS_GAP_S = 0.02
+_SILENT = {'inactive': 'no command is published until it is activated',
+           'finalized': 'it was shut down'}
 
 
-class DriveNode(Node):
+class ModelError(VlaNavError):
+    """The node has no model to drive with."""
+
+
+class DriveNode(ManagedNode):
     """Wires camera, instruction and human to the controller, and its decisions to cmd_vel."""
 
     def __init__(self) -> None:
@@ -60,24 +77,25 @@ class DriveNode(Node):
         command, camera = self.contract.command, self.contract.camera
         self.controller = Controller(settings, self.contract,
                                      self.resolve_topic_name(camera.topic))
-        self._publishing = threading.Lock()
-        self._closing = False
-        self._shown: tuple | None = None
+        self._swapping = threading.Lock()
+        self._wants_model = False
+        self._showing = threading.Lock()
+        self._shown: dict | None = None
         self._was_late = False
         self._model: str | None = None
         self._velocity: np.ndarray | None = None
         self._velocity_ns = 0
         self._stale_ns = round(settings.stale_timeout_s * 1e9)
         self._base_frame = values['base_frame']
-        self._message = messages.CommandMessage(command, self._base_frame)
-        self._command = self.create_publisher(messages.TYPES[command.type], command.topic,
-                                              qos.COMMAND)
+        self.output = CommandOutput(self, command, self._base_frame)
         self._path = self.create_publisher(Path, 'predicted_path', qos.RELIABLE)
-        self._state = self.create_publisher(String, '~/state', qos.LATCHED)
+        self._doing = self.create_publisher(String, '~/state', qos.LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', qos.RELIABLE)
+        decode, conversion = image_decoder()
+        self.get_logger().info(f'images are converted by {conversion}')
         self.worker = InferenceWorker(
             self.controller, camera, self.contract.rate_hz, self._now_ns, self._base_velocity,
-            self._acted, lambda text: self.get_logger().error(text))
+            self._acted, lambda text: self.get_logger().error(text), decode)
         self.loader = ModelLoader(self.contract, values['device'], values['engine'],
                                   values['threads'], self._model_ready, self._model_failed)
         self.ticks = Ticks(settings.period_s)
@@ -85,13 +103,20 @@ class DriveNode(Node):
         self._subscribe()
         self._serve()
         self.add_on_set_parameters_callback(self._change)
-        self._start(values['model'], values['instruction'])
+        self.cleanup()  # Nothing is loaded yet.
+        if values['instruction']:
+            try:
+                self.controller.instruct(values['instruction'])
+            except InstructionError as error:
+                self.get_logger().error(f'parameter {error}')
         # On a steady clock: a simulated one that pauses must not silence the node.
         self.create_timer(settings.period_s, self._periodic_tick,
                           callback_group=MutuallyExclusiveCallbackGroup(),
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.create_timer(1.0, self._diagnose, callback_group=self._side,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
+        if values['autostart']:
+            self.autostart()
 
     def _subscribe(self) -> None:
         contract = self.contract
@@ -113,15 +138,45 @@ class DriveNode(Node):
         self.create_service(Trigger, '~/stop', self._stop, callback_group=self._side)
         self.create_service(Trigger, '~/resume', self._resume, callback_group=self._side)
 
-    def _start(self, model: str, instruction: str) -> None:
-        self.controller.hold(f'loading model {model}')
-        if instruction:
-            try:
-                self.controller.instruct(instruction)
-            except InstructionError as error:
-                self.get_logger().error(f'parameter {error}')
-        # Not checked here first: that imports torch, and zeros should go out from now on.
-        self.loader.request(model)
+    # States.
+
+    def configure(self) -> None:
+        """Load the model. Raises ModelError if it is refused."""
+        self._wants_model = True
+        if self.starting:
+            return
+        self.loader.request(self.get_parameter('model').value)
+        self.loader.wait()
+        if self.worker.policy is None:
+            self._wants_model = False
+            raise ModelError(self.loader.status)
+
+    def activate(self) -> None:
+        """Take charge of the base: zeros first."""
+        if not self.output.take_charge():
+            raise ModelError('the node is ending')
+        if self.worker.policy is None:
+            # Not checked here first: that imports torch, and zeros should go out from now on.
+            model = self.get_parameter('model').value
+            self.controller.hold(f'loading model {model}')
+            self.loader.request(model)
+        self._tick()
+
+    def deactivate(self) -> None:
+        """Leave the robot standing, with nothing to do until it is told anew."""
+        if self.output.in_charge:
+            self.controller.stop('was deactivated; resume or a new instruction drives on')
+            self.output.leave()
+
+    def cleanup(self) -> None:
+        """Let go of the model."""
+        with self._swapping:
+            self._wants_model = False
+            self._model = None
+            self.loader.cancel()
+            self.worker.drop()
+        self.controller.hold('no model is loaded')
+        self.loader.status = 'no model: configure loads it'
 
     # Model.
 
@@ -134,17 +189,23 @@ class DriveNode(Node):
         self.loader.request(model)
 
     def _model_ready(self, model: str, policy) -> None:
-        self.worker.use(policy)
-        self._model = model
+        with self._swapping:
+            if not self._wants_model:
+                return
+            self.worker.use(policy)
+            self._model = model
         self.get_logger().info(f'driving with model {policy.name} ({policy.sha256[:12]}) '
                                f'on {policy.engine.name}')
 
     def _model_failed(self, model: str, reason: str) -> None:
-        self.get_logger().error(reason)
         self.loader.status = reason
+        if self.stage == 'unconfigured':
+            return  # `configure` waits for this, and says it.
+        self.get_logger().error(reason)
         if self.worker.policy is None:
             self.controller.hold(reason)
-            self.controller.fault(reason)
+            if self.output.in_charge:
+                self.controller.fault(reason)
         elif self._model is not None and self.loader.loading is None:
             self.set_parameters([Parameter('model', value=self._model)])
 
@@ -167,9 +228,10 @@ class DriveNode(Node):
         self._tick()
 
     def _teleop(self, message) -> None:
-        v0, v1 = messages.read_command(message, self.contract.command.fields)
-        self.controller.teleop(v0, v1, time.monotonic_ns())
-        self._tick()
+        if self.output.in_charge:
+            v0, v1 = messages.read_command(message, self.contract.command.fields)
+            self.controller.teleop(v0, v1, time.monotonic_ns())
+            self._tick()
 
     def _stop(self, _request, response):
         self.controller.stop('stop was called')
@@ -178,6 +240,9 @@ class DriveNode(Node):
         return response
 
     def _resume(self, _request, response):
+        if not self.output.in_charge:
+            response.success, response.message = False, f'the node is {self.stage}, not active'
+            return response
         if self.worker.policy is None and self.loader.loading is None:
             self._load(self.get_parameter('model').value)
             if self.loader.loading is None:
@@ -201,10 +266,11 @@ class DriveNode(Node):
             self.controller.instruct(instruction)
         elif instruction is not None:
             self.controller.clear_instruction()
-        if model is not None and model == self._model:
-            self.loader.cancel()
-        elif model is not None:
-            self.loader.request(model)
+        if model is not None and self._wants_model:
+            if model == self._model:
+                self.loader.cancel()
+            else:
+                self.loader.request(model)
         return SetParametersResult(successful=True)
 
     # Senses.
@@ -212,7 +278,8 @@ class DriveNode(Node):
     def _image(self, message) -> None:
         steady_ns = time.monotonic_ns()
         stamp_ns = messages.nanoseconds(message.header.stamp)
-        if self.controller.image_arrived(stamp_ns, self._now_ns(), steady_ns):
+        good = self.controller.image_arrived(stamp_ns, self._now_ns(), steady_ns)
+        if good and self.output.in_charge:
             self.worker.submit(message, steady_ns)
 
     def _odometry(self, message) -> None:
@@ -234,7 +301,7 @@ class DriveNode(Node):
     def _acted(self, chunk) -> None:
         """Publish at once what the policy just decided, and where that leads."""
         self._tick()
-        if not self._closing:
+        if self.output.in_charge:
             poses = predicted_path(chunk, self.contract.command.fields)
             self._path.publish(messages.path_message(poses, chunk.stamp_ns, self._base_frame))
 
@@ -243,31 +310,41 @@ class DriveNode(Node):
         self._tick()
 
     def _tick(self) -> None:
-        with self._publishing:
-            if self._closing:
-                return
-            now_ns = self._now_ns()
-            try:
-                decision = self.controller.tick(now_ns, time.monotonic_ns())
-            except Exception as error:
-                self.controller.fault(f'controller raised {type(error).__name__}: {error}')
-                self._command.publish(self._message.fill(0.0, 0.0, now_ns))
-                raise
-            self._command.publish(self._message.fill(decision.v0, decision.v1, now_ns))
-            instruction = self.controller.instruction
-            shown = (decision.state, decision.reason, instruction, self._model)
+        if self.output.closed:
+            return
+        self.output.publish(self._decide)
+        state, reason = self.doing
+        shown = {'state': state, 'reason': reason,
+                 'instruction': self.controller.instruction, 'model': self._model}
+        with self._showing:
             if shown == self._shown:
                 return
             self._shown = shown
-        self._show(decision, instruction)
+            self._show(shown)
 
-    def _show(self, decision: Decision, instruction: str | None) -> None:
-        self._state.publish(messages.json_message({
-            'state': decision.state.value, 'reason': decision.reason,
-            'instruction': instruction, 'model': self._model}))
-        text = f'{decision.state.value}: {decision.reason or instruction}'
-        late, self._was_late = self._was_late, decision.reason == USED_UP
-        if decision.state is State.FAULT:
+    def _decide(self, now_ns: int) -> Decision:
+        try:
+            return self.controller.tick(now_ns, time.monotonic_ns())
+        except Exception as error:
+            self.controller.fault(f'controller raised {type(error).__name__}: {error}')
+            raise
+
+    @property
+    def doing(self) -> tuple[str, str]:
+        """The controller's state and reason; while the node is silent, its own."""
+        if self.output.in_charge:
+            decision = self.controller.decision
+            return decision.state.value, decision.reason
+        stage = 'inactive' if self.stage == 'active' else self.stage
+        return stage.upper(), _SILENT.get(stage, self.loader.status)
+
+    def _show(self, shown: dict) -> None:
+        self._doing.publish(messages.json_message(shown))
+        if not self.output.in_charge:
+            return
+        text = f'{shown["state"]}: {shown["reason"] or shown["instruction"]}'
+        late, self._was_late = self._was_late, shown['reason'] == USED_UP
+        if shown['state'] == State.FAULT:
             self.get_logger().error(text)
         elif self._was_late:
             self.get_logger().warn(text, throttle_duration_sec=5.0)
@@ -279,11 +356,7 @@ class DriveNode(Node):
 
     def close(self) -> bool:
         """Leave the robot standing: the last commands are zeros. False if a thread still runs."""
-        with self._publishing:
-            self._closing = True
-            for _ in range(_LAST_ZEROS):
-                self._command.publish(self._message.fill(0.0, 0.0, self._now_ns()))
-                time.sleep(_LAST_ZEROS_GAP_S)
+        self.output.close()
         idle = self.loader.close()
         return self.worker.close() and idle
 

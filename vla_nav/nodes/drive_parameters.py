@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vla_nav.contract import Contract
 from vla_nav.control import ControlSettings
+from vla_nav.nodes.managed import AUTOSTART
 from vla_nav.nodes.parameters import Parameter, ParameterError
 from vla_nav.share import share_path
 
@@ -17,6 +18,7 @@ COMPRESSED_SUFFIX = '/compressed'
 _DEFAULTS = ControlSettings()
 
 PARAMETERS = (
+    AUTOSTART,
     Parameter('model', 'nano', 'Model: a name in models/, or a folder. Can be changed while '
               'driving; the new one takes over when it is loaded.', changeable=True),
     Parameter('robot', 'sim', 'Robot: the path of a contract, or a name in config/robots/.'),

@@ -13,9 +13,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 
 from vla_nav.nodes import messages  # noqa: E402
 
-_LEVELS = {State.DRIVING: DiagnosticStatus.OK, State.TAKEOVER: DiagnosticStatus.OK,
-           State.WAITING: DiagnosticStatus.OK, State.STOPPED: DiagnosticStatus.WARN,
-           State.FAULT: DiagnosticStatus.ERROR, State.ESTOP: DiagnosticStatus.ERROR}
+_LEVELS = {State.STOPPED.value: DiagnosticStatus.WARN,
+           State.FAULT.value: DiagnosticStatus.ERROR, State.ESTOP.value: DiagnosticStatus.ERROR}
+"""Others are fine."""
 _SLOW = 0.8
 """Below this share of the contract's rate, a driving policy is reported as slow."""
 
@@ -26,25 +26,25 @@ class DriveReport:
     def __init__(self, node) -> None:
         self._node = node
         self._topic = node.resolve_topic_name(node.contract.command.topic)
-        self._rivals = 0
+        self._rivals = self._named = 0
 
     def message(self) -> DiagnosticArray:
         """The status of this moment."""
         node, contract = self._node, self._node.contract
         now_ns, steady_ns = node.get_clock().now().nanoseconds, time.monotonic_ns()
-        decision = node.controller.decision
+        state, reason = node.doing
         figures = node.controller.figures(now_ns, steady_ns)
         policy = node.worker.policy
         late_p50_s, late_p99_s = node.ticks.late_s() or (None, None)
-        warnings = self._warnings(decision.state, figures.policy_hz)
-        level = _LEVELS[decision.state]
+        warnings = self._warnings(state, figures.policy_hz)
+        level = _LEVELS.get(state, DiagnosticStatus.OK)
         if warnings and level == DiagnosticStatus.OK:
             level = DiagnosticStatus.WARN
-        text = ': '.join(filter(None, [decision.state.value, decision.reason]))
+        text = ': '.join(filter(None, [state, reason]))
         return messages.diagnostics_message(
             f'{node.get_fully_qualified_name().strip("/")}: control', contract.robot, level,
             '; '.join([text, *warnings]),
-            {'state': decision.state.value, 'reason': decision.reason,
+            {'state': state, 'reason': reason,
              'instruction': node.controller.instruction,
              'model': policy.name if policy else None,
              'model sha256': policy.sha256[:12] if policy else None,
@@ -62,18 +62,18 @@ class DriveReport:
              'other publishers on command topic': self._rivals},
             now_ns)
 
-    def _warnings(self, state: State, policy_hz: float) -> list[str]:
+    def _warnings(self, state: str, policy_hz: float) -> list[str]:
         warnings = []
-        rivals = self._node.count_publishers(self._topic) - 1
-        if rivals > self._rivals:
-            self._node.get_logger().warn(
-                f'{rivals} other publisher(s) on {self._topic}: the base hears them all; '
-                f"send a human's commands to {self._node.contract.teleop_topic} instead")
-        self._rivals = max(rivals, 0)
-        if self._rivals:
+        self._rivals = max(self._node.count_publishers(self._topic) - 1, 0)
+        if self._rivals and self._node.output.in_charge:
             warnings.append(f'{self._rivals} other publisher(s) on {self._topic}')
+            if self._rivals > self._named:
+                self._node.get_logger().warn(
+                    f'{self._rivals} other publisher(s) on {self._topic}: the base hears them '
+                    f"all; send a human's commands to {self._node.contract.teleop_topic} instead")
+        self._named = self._rivals if self._node.output.in_charge else 0
         wanted_hz = self._node.contract.rate_hz
-        if state is State.DRIVING and 0.0 < policy_hz < _SLOW * wanted_hz:
+        if state == State.DRIVING and 0.0 < policy_hz < _SLOW * wanted_hz:
             warnings.append(f'the policy runs at {policy_hz:.1f} Hz, its contract says '
                             f'{wanted_hz:g} Hz')
         return warnings
