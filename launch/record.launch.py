@@ -24,7 +24,9 @@ def record_node(context):
         return LaunchConfiguration(name).perform(context)
 
     given = {name: value(name) for name in PASSED_ON if value(name) != 'default'}
-    given['use_sim_time'] = value('use_sim_time').lower() == 'true'
+    given['use_sim_time'] = value('use_sim_time') == 'true'
+    if value('autostart') != 'default':
+        given['autostart'] = value('autostart') == 'true'
     return [Node(
         package='vla_nav', executable='record', name='record', namespace=value('namespace'),
         parameters=[value('params_file'), given], output='screen',
@@ -84,6 +86,9 @@ def generate_launch_description():
                  description='Namespace of the nodes and their relative topics.'),
         argument('use_sim_time', default_value='false', choices=['true', 'false'],
                  description='Take the time from /clock.'),
+        argument('autostart', default_value='default', choices=['default', 'true', 'false'],
+                 description='Configure and activate the recorder; false: wait for `ros2 '
+                             'lifecycle set`. By default as in params_file: true.'),
         argument('log_level', default_value='info',
                  description='debug, info, warn, error or fatal.'),
         OpaqueFunction(function=record_node),

@@ -137,16 +137,16 @@ def test_a_human_who_takes_over_is_marked(start, tmp_path):
     robot = start(takeover_hold_s=0.5)
     robot.say('go')
     robot.announce_model('pilot', 'abc123')
-    robot.drive_state('driving')
+    robot.drive_state('DRIVING')
     robot.until(lambda: robot.figures.get('instruction') == 'go', 'instruction')
     robot.call('start')
     robot.later('camera', 15)
     for _ in range(10):
         robot.teleop(0.0, 0.7)
         robot.later('odom', 1)
-    robot.drive_state('takeover')
+    robot.drive_state('TAKEOVER')
     robot.later('camera', 30)
-    robot.drive_state('driving')
+    robot.drive_state('DRIVING')
     robot.call('stop')
     with BagReader(robot.bags()[0]) as bag:
         assert bag.metadata.policy == 'pilot'
@@ -228,7 +228,7 @@ def test_kill_9_costs_at_most_a_second(start):
     robot.until(lambda: robot.figures.get('instruction') == 'go', 'instruction')
     robot.call('start')
     robot.announce_model('pilot', 'abc123')
-    robot.drive_state('driving')
+    robot.drive_state('DRIVING')
     robot.later('camera', 30)
     robot.teleop(0.0, 0.5)
     robot.later('camera', 40)

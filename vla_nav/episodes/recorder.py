@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -204,21 +205,37 @@ class Recorder:
             free_gb=free_gb, finished=self._finished,
             warnings=self._warnings(running, figures, free_gb))
 
-    def close(self) -> None:
-        """Complete what is being recorded."""
+    def close(self, reason: str = 'the recorder was shut down') -> None:
+        """Complete what is being recorded. Raises EpisodeError if that fails."""
         if self._running:
-            self.stop('the recorder was shut down')
+            self.stop(reason)
+
+    def forget(self) -> None:
+        """Drop what was heard for the next episode: pre-roll, instruction, who drives."""
+        with self._lock:
+            self._pre_roll.take(0)
+            self._latched.clear()
+            self._driver = _Driver()
+            self.instruction = ''
+
+    def check_disk(self) -> None:
+        """Raise EpisodeError unless there is room for an episode, in a folder for it."""
+        root, folder = self.settings.root, self._nearest_folder()
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise EpisodeError(f'{root} cannot be written: {folder} is no folder that this user '
+                               'may write to; choose another')
+        free_gb = self._free_gb()
+        if free_gb < self.settings.min_free_gb:
+            raise EpisodeError(
+                f'{root} has {free_gb:.1f} GB free, less than min_free_gb '
+                f'{self.settings.min_free_gb:g}; free some space or choose another disk')
 
     def _check_start(self) -> None:
         if self.settings.require_instruction and not self.instruction:
             raise EpisodeError(
                 f'no instruction: publish one on {self._instruction_topic}, or set '
                 'require_instruction to false')
-        free_gb = self._free_gb()
-        if free_gb < self.settings.min_free_gb:
-            raise EpisodeError(
-                f'{self.settings.root} has {free_gb:.1f} GB free, less than min_free_gb '
-                f'{self.settings.min_free_gb:g}; free some space or choose another disk')
+        self.check_disk()
 
     def _open(self, now_ns: int, offered: Mapping[str, tuple[Qos, ...]]) -> _Running:
         base = time.strftime('episode_%Y%m%d_%H%M%S')
@@ -328,10 +345,13 @@ class Recorder:
             threading.Thread(target=stop, name='disk guard', daemon=True).start()
 
     def _free_gb(self) -> float:
+        return shutil.disk_usage(self._nearest_folder()).free / GIGABYTE
+
+    def _nearest_folder(self) -> Path:
         folder = self.settings.root
         while not folder.exists():
             folder = folder.parent
-        return shutil.disk_usage(folder).free / GIGABYTE
+        return folder
 
     def _warnings(self, running: _Running | None, figures: dict[str, TopicFigures],
                   free_gb: float) -> list[str]:

@@ -62,9 +62,13 @@ class RawSubscription:
         if not infos or reliable == self.reliable or (reliable and recording):
             return
         self.reliable = reliable
+        self.destroy()
+        self._subscriptions = self._subscribe()
+
+    def destroy(self) -> None:
+        """Hear nothing more."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
-        self._subscriptions = self._subscribe()
 
     def offered(self) -> tuple[Qos, ...]:
         """The publishers' profiles, for `ros2 bag play` to offer them again."""

@@ -1,4 +1,10 @@
-"""The recorder node: topics go into bags, one per episode, as they are."""
+"""The recorder node: topics go into bags, one per episode, as they are.
+
+It is a managed node. `configure` looks at the disk, completes what was interrupted, and listens
+to the topics; episodes start only in `active`. To deactivate it ends a running episode and keeps
+it; `cleanup` stops listening. With `autostart` it is active whatever the disk is like: the log
+says what is wrong, and so does `start`, until it is mended.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,7 @@ import importlib
 import json
 
 from vla_nav import rosless
+from vla_nav.control import State
 from vla_nav.episodes.errors import EpisodeError
 from vla_nav.episodes.recorder import STRING, Recorder, contract_topics
 from vla_nav.episodes.recorder_types import RecordedTopic
@@ -16,7 +23,6 @@ rosless.ensure()
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup  # noqa: E402
 from rclpy.clock import Clock, ClockType  # noqa: E402
-from rclpy.node import Node  # noqa: E402
 from rclpy.serialization import deserialize_message  # noqa: E402
 from sensor_msgs.msg import Joy  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
@@ -25,6 +31,7 @@ from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from vla_nav.contract import Contract  # noqa: E402
 from vla_nav.nodes import messages, qos, runner  # noqa: E402
 from vla_nav.nodes.drive_parameters import contract_file  # noqa: E402
+from vla_nav.nodes.managed import ManagedNode  # noqa: E402
 from vla_nav.nodes.parameters import declare  # noqa: E402
 from vla_nav.nodes.raw_subscription import RawSubscription  # noqa: E402
 from vla_nav.nodes.record_parameters import (  # noqa: E402
@@ -35,11 +42,11 @@ from vla_nav.nodes.record_parameters import (  # noqa: E402
 
 _ADAPT_PERIOD_S = 0.25
 _REPORT_PERIOD_S = 1.0
-_DRIVING = ('driving', 'takeover')
+_DRIVING = (State.DRIVING.value, State.TAKEOVER.value)
 _MODEL, _SHA256 = 'model', 'model sha256'
 
 
-class RecordNode(Node):
+class RecordNode(ManagedNode):
     """Wires topics, services and gamepad to the recorder, and its figures to /diagnostics."""
 
     def __init__(self) -> None:
@@ -58,52 +65,87 @@ class RecordNode(Node):
         self._pressed: set[int] = set()
         self._buttons = joy_buttons(values)
         self._recorded: dict[str, RawSubscription] = {}
-        self._unknown = dict.fromkeys(
-            resolve(name.strip()) for name in
-            (*self.contract.extra_topics, *values['extra_topics'].split(',')) if name.strip())
+        self._extra = [resolve(name.strip()) for name in
+                       (*self.contract.extra_topics, *values['extra_topics'].split(','))
+                       if name.strip()]
+        self._unknown: list[str] = []
         self._side = MutuallyExclusiveCallbackGroup()
-        self._recover(settings.root)
-        for topic in contract_topics(self.contract, resolve):
+        self._serve(values['joy_topic'])
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_ADAPT_PERIOD_S, self._adapt, callback_group=self.transitions,
+                          clock=steady)
+        self.create_timer(_REPORT_PERIOD_S, self._report, callback_group=self._side,
+                          clock=steady)
+        if values['autostart']:
+            self.autostart()
+
+    # States.
+
+    def configure(self) -> None:
+        """Look at the disk and listen to the topics. Raises EpisodeError for a bad disk."""
+        try:
+            self.recorder.check_disk()
+        except EpisodeError as error:
+            if not self.starting:
+                raise
+            self.get_logger().error(str(error))
+        self._recover(self.recorder.settings.root)
+        for topic in contract_topics(self.contract, self.resolve_topic_name):
             self._record(topic)
         if self._state_topic:
             self._record(RecordedTopic(self._state_topic, STRING, latched=True))
+        self._unknown = list(dict.fromkeys(self._extra))
         self._adapt()
-        self._serve(values['joy_topic'])
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(_ADAPT_PERIOD_S, self._adapt, callback_group=self._side, clock=steady)
-        self.create_timer(_REPORT_PERIOD_S, self._report, callback_group=self._side,
-                          clock=steady)
+
+    def activate(self) -> None:
+        """Allow episodes."""
         self.get_logger().info(
-            f'ready to record into {settings.root}: ' + ', '.join(self._recorded))
+            f'ready to record into {self.recorder.settings.root}: ' + ', '.join(self._recorded))
+
+    def deactivate(self) -> None:
+        """Complete what is being recorded."""
+        self._complete('the recorder was deactivated')
+
+    def cleanup(self) -> None:
+        """Stop listening."""
+        for subscription in self._recorded.values():
+            subscription.destroy()
+        self._recorded, self._unknown = {}, []
+        self.recorder.forget()
 
     def close(self) -> None:
-        """Complete what is being recorded."""
+        """Complete what is being recorded, for good."""
+        self._complete('the recorder was shut down')
+
+    def _complete(self, reason: str) -> None:
         try:
-            self.recorder.close()
+            self.recorder.close(reason)
         except EpisodeError as error:
             self.get_logger().error(str(error))
 
     def _recover(self, root) -> None:
         if not root.exists():
             return
-        done, failed = recover(root)
+        try:
+            done, failed = recover(root)
+        except OSError as error:
+            done, failed = [], [f'{root} cannot be searched for interrupted episodes: {error}']
         for bag in done:
             self.get_logger().warn(f'recovered {bag.path.name}, which was interrupted')
         for text in failed:
             self.get_logger().error(text)
 
     def _serve(self, joy_topic: str) -> None:
-        commands = MutuallyExclusiveCallbackGroup()
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', qos.RELIABLE)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._hear, qos.RELIABLE,
                                  callback_group=self._side)
         for name in ('start', 'stop', 'discard'):
             self.create_service(Trigger, f'~/{name}', self._trigger(name),
-                                callback_group=commands)
-        self.create_service(SetBool, '~/mark', self._mark, callback_group=commands)
+                                callback_group=self.transitions)
+        self.create_service(SetBool, '~/mark', self._mark, callback_group=self.transitions)
         if joy_topic:
             self.create_subscription(Joy, joy_topic, self._joy, qos.SENSOR,
-                                     callback_group=commands)
+                                     callback_group=self.transitions)
 
     # Messages.
 
@@ -144,8 +186,9 @@ class RecordNode(Node):
         """Find the types of extra topics, and fit subscriptions to their publishers."""
         if self._unknown:
             known = dict(self.get_topic_names_and_types())
-            for name in [name for name in self._unknown if known.get(name)]:
-                del self._unknown[name]
+            found = [name for name in self._unknown if known.get(name)]
+            self._unknown = [name for name in self._unknown if name not in found]
+            for name in found:
                 self._record_extra(name, known[name][0])
         for subscription in self._recorded.values():
             subscription.adapt(self.recorder.recording)
@@ -181,6 +224,9 @@ class RecordNode(Node):
             'failure': lambda: f'{recorder.mark(False)} is a failure',
         }
         try:
+            if action == 'start' and self.stage != 'active':
+                raise EpisodeError(f'the recorder is {self.stage}, not active: see `ros2 '
+                                   f'lifecycle list {self.get_fully_qualified_name()}`')
             text = actions[action]()
         except EpisodeError as error:
             self.get_logger().error(str(error))
@@ -225,7 +271,8 @@ class RecordNode(Node):
             values[name] = (f'{topic.messages} messages, {topic.rate_hz:.1f} Hz, '
                             f'{topic.size_bytes / 1e6:.1f} MB, {topic.gaps} gaps{dropped}')
         level = DiagnosticStatus.WARN if status.warnings else DiagnosticStatus.OK
-        state = f'recording {status.episode}' if status.episode else 'idle'
+        idle = 'idle' if self.stage == 'active' else self.stage
+        state = f'recording {status.episode}' if status.episode else idle
         self._diagnostics.publish(messages.diagnostics_message(
             f'{self.get_fully_qualified_name().strip("/")}: recorder', self.contract.robot,
             level, '; '.join([state, *status.warnings]), values, now_ns))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from vla_nav.episodes.recorder_types import RecorderSettings
+from vla_nav.nodes.managed import AUTOSTART
 from vla_nav.nodes.parameters import Parameter
 
 _DEFAULTS = RecorderSettings(Path())
 
 PARAMETERS = (
+    AUTOSTART,
     Parameter('robot', 'sim', 'Robot: the path of a contract, or a name in config/robots/.'),
     Parameter('out', 'data/episodes', 'Folder for the bags.'),
     Parameter('extra_topics', '', "Topics to record beside the contract's, separated by commas."),
