@@ -139,4 +139,4 @@ def json_message(data: dict) -> String:
 def _text(value: object) -> str:
     if value is None:
         return 'none'
-    return f'{value:.3f}' if isinstance(value, float) else str(value)
+    return f'{value:.5f}' if isinstance(value, float) else str(value)
