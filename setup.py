@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 PACKAGE = 'vla_nav'
 HERE = Path(__file__).resolve().parent
+TEST = ['pytest>=8', 'pytest-timeout>=2.3']
 
 
 def requirements():
@@ -49,9 +50,8 @@ setup(
         'view': ['rerun-sdk>=0.20'],
         'cpu': ['onnxruntime>=1.18'],
         'gpu': ['onnxruntime-gpu>=1.18'],
-        'dev': [
-            'import-linter>=2.1', 'pytest>=8', 'pytest-timeout>=2.3', 'ruff>=0.9',
-            'setuptools>=70.1'],
+        'test': TEST,  # `colcon test` runs pytest where it finds it in this extra
+        'dev': ['import-linter>=2.1', *TEST, 'ruff>=0.9', 'setuptools>=70.1'],
     },
     zip_safe=False,
     entry_points={
