@@ -8,7 +8,6 @@ from vla_nav.contract import ActionChunk
 from vla_nav.nodes import runner
 from vla_nav.nodes.drive import DriveNode
 
-
 ROWS = 40
 """Chunks are this long: their end stops the robot long after it should have been stopped."""
 

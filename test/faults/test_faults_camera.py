@@ -64,7 +64,8 @@ def larger_than_any_camera(world):
     (lambda world: world.good_image(stamp_ns=world.now_ns() + 5 * SECOND_NS), 's in the future'),
     (lambda world: world.good_image(stamp_ns=world.now_ns() - 60 * SECOND_NS),
      'its stamp went back'),
-], ids=['encoding', 'truncated', 'empty', 'huge', 'too large', 'zero stamp', 'future', 'backwards'])
+], ids=['encoding', 'truncated', 'empty', 'huge', 'too large', 'zero stamp', 'future',
+        'backwards'])
 def test_useless_images(world, make, reason):
     fault(world, lambda: make(world), reason)
 

@@ -17,8 +17,8 @@ SPECIAL = ['<pad>', '<s>', '</s>', '<unk>', '<image>', '<fake_token_around_image
            '<global-img>', '<end_of_utterance>']
 
 
-def build_backbone(folder: Path) -> Path:
-    """Save an Idefics3 of some 100,000 parameters."""
+def build_backbone(folder: Path, ballast: int = 0) -> Path:
+    """Save an Idefics3 of some 100,000 parameters, and `ballast` more that do nothing."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import (
@@ -46,9 +46,11 @@ def build_backbone(folder: Path) -> Path:
                        'num_attention_heads': 2, 'image_size': 64, 'patch_size': 16},
         text_config={'model_type': 'llama', 'hidden_size': 32, 'intermediate_size': 64,
                      'num_hidden_layers': 1, 'num_attention_heads': 2, 'num_key_value_heads': 2,
-                     'vocab_size': len(tokenizer), 'pad_token_id': ids('<pad>'),
+                     'vocab_size': len(tokenizer) + ballast // 32, 'tie_word_embeddings': True,
+                     'pad_token_id': ids('<pad>'),
                      'bos_token_id': ids('<s>'), 'eos_token_id': ids('</s>')},
-        image_token_id=ids('<image>'), scale_factor=2, pad_token_id=ids('<pad>'))
+        image_token_id=ids('<image>'), scale_factor=2, pad_token_id=ids('<pad>'),
+        tie_word_embeddings=True)
     images = Idefics3ImageProcessorPil(size={'longest_edge': 64},
                                        max_image_size={'longest_edge': 64},
                                        do_image_splitting=False)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
 
 from vla_nav.contract import Contract
 from vla_nav.errors import VlaNavError
+
+_NO_MEMORY = re.compile(r'allocate memory|out of memory|MemoryError', re.IGNORECASE)
+"""How torch, safetensors and CUDA put it."""
 
 
 class ModelLoader:
@@ -120,12 +124,16 @@ class ModelLoader:
                                  self._engine)
             self._progress(f'warming up {name}', name)
             policy.warm_up()
+            if not gc.get_freeze_count():
+                # A collection that looks through all of torch takes several control ticks.
+                gc.collect()
+                gc.freeze()
             return policy, None
-        except VlaNavError as error:
-            return None, f'model refused: {error}'
-        except MemoryError:
-            return None, f'model {name} does not fit into memory'
         except Exception as error:  # Whatever a model file does to a library, the robot goes on.
+            if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+                return None, f'model {name} does not fit into memory beside what runs: {error}'
+            if isinstance(error, VlaNavError):
+                return None, f'model refused: {error}'
             return None, f'model {name} cannot be loaded: {type(error).__name__}: {error}'
 
 
