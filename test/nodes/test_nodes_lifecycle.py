@@ -133,7 +133,7 @@ def test_the_model_can_be_changed_while_it_is_inactive(inactive):
 
 
 def test_a_model_that_is_refused_leaves_it_unconfigured(start_drive):
-    world = start_drive('-p', 'autostart:=false', model='nan')
+    world = start_drive('-p', 'autostart:=false', model='"nan"')
     assert not change(world, 'configure')
     assert state(world) == 'unconfigured'
     assert 'still unconfigured, not inactive: model refused: ' in world.process.output
