@@ -39,8 +39,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                         'attempt, to FILE')
     parser.add_argument('--record', action='store_true',
                         help="write the figures into the checkpoint's model card")
+    parser.add_argument('--device', default='cpu', help='cpu, cuda or auto (cpu)')
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
-                        help='processes (one per core)')
+                        help='processes, each with the model on the device (one per core)')
     parser.set_defaults(func=run)
 
 
@@ -49,30 +50,29 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from vla_nav.errors import VlaNavError
+    from vla_nav.evaluation.models import open_model
     from vla_nav.evaluation.rollout import RolloutSettings, count_trials, rollout, summarise
-    from vla_nav.policy import resolve_model, validate
-    from vla_nav.sim import SPLITS
+    from vla_nav.evaluation.store import write_text
+    from vla_nav.policy import pick_device
     from vla_nav.training.progress import Progress
-    if args.scenes < 1 or args.workers < 1:
-        raise VlaNavError(f'--scenes is {args.scenes} and --workers {args.workers}; expected at '
-                          'least 1 of each')
-    if args.split not in SPLITS:
-        raise VlaNavError(f'--split is {args.split!r}; expected one of {", ".join(SPLITS)}')
-    model = resolve_model(args.model)
-    validate(model)
+    if args.workers < 1:
+        raise VlaNavError(f'--workers is {args.workers}; expected at least 1')
     settings = RolloutSettings(args.scenes, args.seed, args.level, args.split, args.swap,
                                args.blind)
+    model = open_model(args.model)
+    device = str(pick_device(args.device))
     with Progress('rollouts', count_trials(settings)) as progress:
-        attempts = rollout(model, settings, args.workers, progress.advance)
-    summary = {'model': str(args.model), **summarise(attempts, settings)}
+        attempts = rollout(model.path, settings, args.workers, progress.advance, device=device)
+    summary = {'model': str(args.model), 'sha256': model.checkpoint.sha256, 'device': device,
+               **summarise(attempts, settings)}
     print_summary(summary)
     if args.json:
-        args.json.write_text(json.dumps({**summary, 'attempts': [asdict(a) for a in attempts]},
-                                        indent=1))
+        write_text(args.json, json.dumps(
+            {**summary, 'attempts': [asdict(a) for a in attempts]}, indent=1))
         print(f'written to {args.json}', file=sys.stderr)
     if args.record:
         from vla_nav.policy.measured import record_measured
-        record_measured(model, measured(summary))
+        record_measured(model.path, measured(summary))
     return 0
 
 

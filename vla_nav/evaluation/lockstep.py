@@ -65,6 +65,11 @@ class LockStep:
         return [self._blank if slot is None else slot.simulation.frame(camera)
                 for slot in self.slots]
 
+    def velocities(self) -> np.ndarray:
+        """How fast each slot's robot is (v, w), float32 (slots, 2); empty slots rest."""
+        return np.array([(0.0, 0.0) if slot is None else slot.simulation.velocity
+                         for slot in self.slots], np.float32)
+
     def step(self, actions: np.ndarray) -> list[Slot]:
         """Hold each slot's action (v, w) for one step; returns the slots that ended."""
         command = self._contract.command

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vla_nav.evaluation.errors import EvaluationError
 from vla_nav.evaluation.intervals import wilson
 from vla_nav.evaluation.lockstep import LockStep, Slot
-from vla_nav.sim import Scene, sample_scene
+from vla_nav.evaluation.models import load_policy
+from vla_nav.sim import LEVELS, SPLITS, Scene, sample_scene
 from vla_nav.sim.task import SUCCESS_RADIUS_M, TIME_LIMIT_S
 from vla_nav.sim.visibility import objects_in_view
 
+if TYPE_CHECKING:
+    from vla_nav.policy import Policy
+
 WIDTH = 12
 """Scenes side by side in one process."""
+PART = 2 * WIDTH
+"""Trials handed to a process at once: what an interruption may cost."""
 WRONG_OBJECT = 'wrong_object'
 """Outcome of an attempt that came to rest at another object, and is not driven on."""
 FIRST_SEED = 1_000_000_000
@@ -56,7 +64,8 @@ class Attempt:
     """From the target at the end, centre to centre."""
     path_m: float
     efficiency: float
-    """Shortest conceivable path over the driven one; 0 where it failed."""
+    """Shortest conceivable path, straight to the success radius, over the driven one; 0 where it
+    failed. Its mean is SPL (Anderson et al. 2018, arXiv 1807.06757) but for the straight line."""
 
     @property
     def success(self) -> bool:
@@ -79,6 +88,16 @@ class RolloutSettings:
 
     time_limit_s: float = TIME_LIMIT_S
 
+    def __post_init__(self) -> None:
+        for name, known in (('level', LEVELS), ('split', SPLITS)):
+            if getattr(self, name) not in known:
+                raise EvaluationError(f'{name} is {getattr(self, name)!r}; expected one of '
+                                      f'{", ".join(known)}')
+        for name, least in (('scenes', 1), ('seed', 0)):
+            if getattr(self, name) < least:
+                raise EvaluationError(f'{name} is {getattr(self, name)}; expected at least '
+                                      f'{least}')
+
     def scene(self, seed: int) -> Scene:
         """Draw one of the scenes."""
         return sample_scene(seed, self.level, split=self.split)
@@ -90,19 +109,29 @@ class RolloutSettings:
         return range(first, first + self.scenes)
 
 
-def rollout(model: Path, settings: RolloutSettings, workers: int,
-            progress: Callable[[int], None]) -> list[Attempt]:
-    """Drive every trial of `settings` with the checkpoint `model`, in lock-step, in parallel."""
+def rollout(
+    model: Path, settings: RolloutSettings, workers: int, progress: Callable[[int], None], *,
+    device: str = 'cpu', done: Collection[Attempt] = (),
+    keep: Callable[[Sequence[Attempt]], None] = lambda attempts: None,
+) -> list[Attempt]:
+    """Drive every trial of `settings` with the checkpoint `model`, in lock-step, in parallel.
+
+    workers: processes, each with the model on `device`; one worker is this process. done:
+    attempts made earlier, whose trials are not driven again; keep: is handed new attempts as they
+    come. Returns all attempts, in order.
+    """
+    made = {_key(attempt): attempt for attempt in done}
     trials = list(_trials(settings))
-    parts = [trials[i::4 * workers] for i in range(4 * workers)]
-    attempts: list[Attempt] = []
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(workers, context) as pool:
-        jobs = [pool.submit(_drive, model, settings, part) for part in parts if part]
-        for job in as_completed(jobs):
-            attempts += job.result()
-            progress(len(job.result()))
-    return sorted(attempts, key=lambda a: (a.swapped, a.seed, a.target))
+    waiting = [trial for trial in trials if _key(trial) not in made]
+    progress(len(trials) - len(waiting))
+    count = max(-(-len(waiting) // PART), min(workers, len(waiting)))
+    parts = [waiting[i::count] for i in range(count)]
+    for attempts in _driven(model, settings, parts, workers, device):
+        keep(attempts)
+        made |= {_key(attempt): attempt for attempt in attempts}
+        progress(len(attempts))
+    return [made[_key(trial)] for trial in
+            sorted(trials, key=lambda trial: (trial.swapped, trial.seed, trial.target))]
 
 
 def count_trials(settings: RolloutSettings) -> int:
@@ -135,6 +164,10 @@ def summarise(attempts: Sequence[Attempt], settings: RolloutSettings) -> dict:
     return summary
 
 
+def _key(trial: Trial | Attempt) -> tuple[int, int, bool]:
+    return trial.seed, trial.target, trial.swapped
+
+
 def _trials(settings: RolloutSettings):
     for seed in settings.seeds:
         scene = settings.scene(seed)
@@ -151,17 +184,41 @@ def _trial(settings, scene, target, swapped):
     return Trial(scene.seed, target, swapped, told)
 
 
-def _drive(model: Path, settings: RolloutSettings, trials: Sequence[Trial]) -> list[Attempt]:
+def _driven(model: Path, settings: RolloutSettings, parts: Sequence[Sequence[Trial]],
+            workers: int, device: str) -> Iterator[list[Attempt]]:
+    """The attempts of each part, as they are finished."""
+    if workers == 1:
+        for part in parts:
+            yield _drive(model, settings, part, device)
+        return
+    pool = ProcessPoolExecutor(min(workers, len(parts)), multiprocessing.get_context('spawn'))
+    try:
+        jobs = [pool.submit(_drive, model, settings, part, device) for part in parts]
+        for job in as_completed(jobs):
+            yield job.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _drive(model: Path, settings: RolloutSettings, trials: Sequence[Trial], device: str
+           ) -> list[Attempt]:
     """Drive trials in this process, on one thread."""
     import torch
 
-    from vla_nav.policy import Policy
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    policy = Policy.load(model, device='cpu')
+    try:
+        return _drive_trials(load_policy(model, device), settings, trials)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _drive_trials(policy: Policy, settings: RolloutSettings, trials: Sequence[Trial]
+                  ) -> list[Attempt]:
     scenes = []
     for trial in trials:
         scene = settings.scene(trial.seed)
-        scenes.append(scene.with_target(trial.target) if trial.swapped else scene)
+        scenes.append(_retold(scene, trial.target) if trial.swapped else scene)
     steps = LockStep(scenes, policy.contract, WIDTH, time_limit_s=settings.time_limit_s)
     batch = policy.batch(len(steps.slots))
     attempts = []
@@ -169,14 +226,23 @@ def _drive(model: Path, settings: RolloutSettings, trials: Sequence[Trial]) -> l
         for row, slot in begun.items():
             if slot.simulation.time_s == 0.0:
                 batch.reset([_sentence(scenes[slot.index], trials[slot.index])], rows=[row])
-        chunks = batch.step(steps.frames())
+        chunks = batch.step(steps.frames(), steps.velocities())
         for slot in steps.step(np.stack([chunk.actions[0] for chunk in chunks])):
             attempts.append(_attempt(slot, trials[slot.index]))
     return attempts
 
 
+def _retold(scene: Scene, target: int) -> Scene:
+    """The scene with another object named: in plain words, or in its own where they matter."""
+    if scene.split != 'paraphrases':
+        return scene.with_target(target)
+    goal = scene.target_object
+    words = scene.instruction.replace(goal.colour, '{colour}').replace(goal.shape, '{shape}')
+    return scene.with_target(target, words)
+
+
 def _sentence(scene: Scene, trial: Trial) -> str:
-    return scene.instruction if trial.told is None else scene.with_target(trial.told).instruction
+    return scene.instruction if trial.told is None else _retold(scene, trial.told).instruction
 
 
 def _attempt(slot: Slot, trial: Trial) -> Attempt:
