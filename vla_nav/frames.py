@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from vla_nav.contract import Camera, Frame
 from vla_nav.errors import VlaNavError
@@ -117,6 +119,7 @@ def _decode_compressed(message: object) -> np.ndarray:
     found = f'compressed image of {data.size} bytes with format {str(message.format)[:40]!r}'
     if data.size == 0:
         raise FrameError(f'{found} is empty; expected JPEG or PNG data')
+    _check_compressed(data, found)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -124,6 +127,18 @@ def _decode_compressed(message: object) -> np.ndarray:
     if image is None:
         raise FrameError(f'{found} is not a readable JPEG or PNG; is it truncated?')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _check_compressed(data: np.ndarray, found: str) -> None:
+    """Look at the header only: a few kilobytes can unfold to gigabytes of pixels."""
+    try:
+        width, height = Image.open(BytesIO(data), formats=('JPEG', 'PNG', 'WEBP')).size
+    except Image.DecompressionBombError as error:
+        raise FrameError(f'{found} is too large: {error}') from None
+    except Exception:
+        raise FrameError(f'{found} is not a readable JPEG or PNG; is it truncated?') from None
+    if width * height > MAX_PIXELS:
+        raise FrameError(f'image is {width}x{height} pixels; at most {MAX_PIXELS} are accepted')
 
 
 class Pacer:

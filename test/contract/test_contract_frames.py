@@ -1,5 +1,7 @@
 """From image messages to frames: equal pixels for every encoding, plain words for bad ones."""
 
+import struct
+import zlib
 from types import SimpleNamespace
 
 import cv2
@@ -23,6 +25,13 @@ def raw(pixels, encoding, pad=0):
 
 def compressed(data, kind='jpeg'):
     return SimpleNamespace(header=HEADER, format=kind, data=data)
+
+
+def png_header(width, height):
+    """The beginning of a PNG, which is enough to see how much it would unfold to."""
+    chunk = b'IHDR' + struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
+    return b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + chunk + struct.pack(
+        '>I', zlib.crc32(chunk)) + b'\0\0\0\0IDAT\0\0\0\0'
 
 
 @pytest.mark.parametrize('pad', [0, 5])
@@ -95,6 +104,10 @@ def test_the_crop_keeps_what_it_says():
      r'at most 64000000 are accepted'),
     (compressed(b''), r'0 bytes .* is empty'),
     (compressed(b'no picture'), r'not a readable JPEG or PNG; is it truncated'),
+    (compressed(cv2.imencode('.jpg', RGB)[1].tobytes()[:400]), r'JPEG or PNG; is it truncated'),
+    (compressed(cv2.imencode('.png', RGB)[1].tobytes()[:400]), r'JPEG or PNG; is it truncated'),
+    (compressed(png_header(9000, 9000), 'png'), r'9000x9000 pixels; at most 64000000 are'),
+    (compressed(png_header(60000, 60000), 'png'), r'is too large: .*3600000000 pixels'),
 ])
 def test_bad_images_are_named(message, said):
     with pytest.raises(FrameError, match=said):
