@@ -1,10 +1,17 @@
 """The drive node's states: who may move the base, and what it is left with."""
 
 import signal
+import time
+import weakref
 
+import numpy as np
 import pytest
-from harness import PATIENCE_S, Bool, TwistStamped
+from harness import PATIENCE_S, Bool, TwistStamped, messages
 from lifecycle_msgs.srv import ChangeState, GetState
+
+from vla_nav.contract import ActionChunk, Contract
+from vla_nav.control import Controller, ControlSettings
+from vla_nav.nodes.inference import InferenceWorker
 
 ZERO = (0.0, 0.0)
 
@@ -180,3 +187,44 @@ def test_it_can_be_ended_while_it_is_configuring(start_drive):
     world.wait(lambda: 'loading' in world.state['reason'], 'loading')
     assert world.process.end(signal.SIGTERM) == 0
     assert not world.commands
+
+
+class Still:
+    """A policy that stands, and can be watched going."""
+
+    name = sha256 = 'still'
+
+    def __init__(self):
+        self.steps = 0
+
+    def reset(self, instruction):
+        pass
+
+    def step(self, frame, velocity=None):
+        self.steps += 1
+        return ActionChunk(np.zeros((1, 2), np.float32), frame.stamp_ns, 0.1)
+
+
+def test_a_dropped_policy_is_freed_although_images_come_no_more():
+    controller = Controller(ControlSettings(), Contract())
+    worker = InferenceWorker(controller, Contract().camera, 10.0, time.time_ns, lambda: None,
+                             lambda chunk: None, pytest.fail)
+    policy = Still()
+    worker.use(policy)
+    controller.instruct('go')
+    image = messages.image_message(np.zeros((4, 4, 3), np.uint8), time.time_ns(), 'camera')
+    worker.submit(image, time.monotonic_ns())
+    deadline = time.monotonic() + PATIENCE_S
+    while not policy.steps:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    image.data = image.data[:5]
+    worker.submit(image, time.monotonic_ns())
+    freed = weakref.ref(policy)
+    del policy
+    worker.drop()
+    while freed() is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert worker.policy is None
+    assert worker.close()
