@@ -19,6 +19,7 @@ from vla_nav.evaluation.report import Report
 from vla_nav.evaluation.rollout import Attempt
 from vla_nav.policy import Policy
 
+
 def drawn(outcomes, distance=0.5, swapped=False):
     """Attempts at scenes 0, 1, 2 ... of which `outcomes` says whether they succeed."""
     return [Attempt(seed, 0, swapped, 'go', 'success' if done else 'timeout', None, 9.0, distance,
