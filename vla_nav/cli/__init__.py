@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from vla_nav.errors import VlaNavError
 
 MODULES = ('drive', 'sim', 'say', 'doctor', 'record', 'recover', 'demos', 'dataset', 'view',
-           'train', 'rollout', 'offline', 'similarity', 'compare', 'pretrain')
+           'train', 'rollout', 'offline', 'similarity', 'compare', 'pretrain', 'export',
+           'bench')
 """Modules of this package with an `add_parser(subparsers)`, in the order of `--help`."""
 
 EXAMPLES = """examples:
