@@ -1,0 +1,110 @@
+"""Timing, results, and the sections that this machine cannot run as they are meant."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from vla_nav.bench import gpu
+from vla_nav.bench.result import Goal, Result, Skipped
+from vla_nav.bench.run import Bench, measured, run, write_json
+from vla_nav.bench.timing import alternate, paced
+
+TINY = {
+    'vision_config': {
+        'model_type': 'siglip_vision_model', 'hidden_size': 32, 'intermediate_size': 64,
+        'num_hidden_layers': 2, 'num_attention_heads': 2, 'patch_size': 14, 'image_size': 56,
+        'vision_use_head': False},
+    'text_config': {
+        'model_type': 'gemma', 'hidden_size': 48, 'intermediate_size': 96,
+        'num_hidden_layers': 2, 'num_attention_heads': 2, 'num_key_value_heads': 1,
+        'head_dim': 24, 'vocab_size': 512},
+}
+
+
+@pytest.fixture
+def bench(models, tmp_path):
+    return Bench(models / 'forward', tmp_path, quick=True)
+
+
+def test_functions_are_called_in_turn():
+    calls = []
+    times = alternate({'a': lambda: calls.append('a'),
+                       'b': lambda: (calls.append('b'), time.sleep(0.002))}, 0.02)
+    assert ''.join(calls).startswith('abababab') and calls.count('a') == calls.count('b')
+    assert len(times['a'].durations) == calls.count('a') - 1
+    assert times['b'].ms >= 2 > times['a'].ms
+
+
+def test_a_paced_function_waits_for_its_time():
+    began, calls = time.perf_counter(), []
+    timing = paced(lambda: calls.append(1), 50.0, 0.2)
+    assert time.perf_counter() - began >= 0.18
+    assert 3 <= len(calls) <= 12 and timing.s < 0.02
+
+
+@pytest.mark.parametrize('result, met', [
+    (Result('s', 'n', 9.0, 'ms', 'it', 2.0, Goal(2)), True),
+    (Result('s', 'n', 9.0, 'ms', 'it', 1.9, Goal(2)), False),
+    (Result('s', 'n', 9.0, 'ms', 'it', 1.9, Goal(2, at_most=True)), True),
+    (Result('s', 'n', 9.0, 'ms', 'it', 1.0, Goal(5, at_most=True, of_value=True)), False),
+    (Result('s', 'n', 31.0, 'Hz', goal=Goal(30)), True),
+    (Result('s', 'n', 31.0, 'Hz'), None),
+])
+def test_goals(result, met):
+    assert result.met is met
+
+
+def test_what_was_measured_before_an_interrupt_is_kept(bench, monkeypatch, tmp_path):
+    def sections(bench, name):
+        if name == 'node':
+            raise KeyboardInterrupt
+        if name == 'engines':
+            raise Skipped('nothing to run')
+        yield Result(name, 'a figure', 1.0, 'ms')
+
+    monkeypatch.setattr('vla_nav.bench.run.measured', sections)
+    results, skips = [], {}
+    with pytest.raises(KeyboardInterrupt):
+        run(bench, ['preprocessing', 'engines', 'node', 'ticks'], results.append,
+            skips.__setitem__)
+    write_json(tmp_path / 'speed.json', bench, results, skips)
+    said = json.loads((tmp_path / 'speed.json').read_text())
+    assert [r['section'] for r in said['results']] == ['preprocessing']
+    assert said['skipped'] == {'engines': 'nothing to run'}
+
+
+def test_without_onnx_the_other_engines_are_measured(bench, monkeypatch):
+    def graph():
+        raise Skipped('no exporter')
+
+    monkeypatch.setattr(bench, 'graph', graph)
+    results = []
+    with pytest.raises(Skipped, match='no exporter'):
+        for result in measured(bench, 'engines'):
+            results.append(result)
+    assert results and not any('onnx' in result.name for result in results)
+
+
+def test_the_gpu_section_at_a_tiny_shape(bench):
+    """As on a GPU, but that nothing can be captured: image to chunk against its floor."""
+    import torch
+
+    results = list(gpu.image_to_chunk(bench, TINY, 'cpu', torch.float32))
+    eager, floor = results
+    assert 'torch' in eager.name and eager.ratio > 0.2
+    assert floor.ratio > 1 and 'TFLOP' in floor.against
+
+
+def test_the_gpu_section_without_a_gpu(bench, monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    with pytest.raises(Skipped, match='torch sees no GPU here'):
+        list(measured(bench, 'gpu'))
+
+
+def test_frames_are_of_the_models_size(bench):
+    camera = bench.checkpoint.contract.camera
+    first, second = bench.frames(2)
+    assert first.image.shape == (camera.height, camera.width, 3)
+    assert not np.array_equal(first.image, second.image)

@@ -1,0 +1,73 @@
+"""A backbone of 3 billion parameters on a GPU, over what the GPU can do and over transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vla_nav.bench import backbones, machine
+from vla_nav.bench.result import Goal, Result, Skipped
+from vla_nav.bench.run import Bench
+from vla_nav.bench.timing import alternate
+from vla_nav.policy import ContextSettings, HeadSettings, PolicyModel, Variant, make_head
+from vla_nav.policy.engines import Engine, TransformersEngine, torch_engine
+from vla_nav.policy.heads import HeadState
+
+EAGER = Goal(5)
+FLOOR = Goal(2, at_most=True)
+SENTENCE = 'go to the red cone'
+
+
+def measure(bench: Bench) -> Iterator[Result]:
+    """Image to chunk at 224 x 224, bfloat16."""
+    if not torch.cuda.is_available():
+        raise Skipped('torch sees no GPU here')
+    yield from image_to_chunk(bench, backbones.PALIGEMMA_3B, 'cuda', torch.bfloat16)
+
+
+def image_to_chunk(bench: Bench, shape: Mapping, device: str, dtype: torch.dtype
+                   ) -> Iterator[Result]:
+    """The engine of fixed shapes against transformers' forward and against the floor."""
+    base = bench.checkpoint.backbone_folder()
+    backbone = backbones.paligemma(base, shape, bench.folder / 'paligemma', device, dtype)
+    side = shape['vision_config']['image_size']
+    variant = Variant(context=ContextSettings(pooling='last'), head=HeadSettings())
+    head = make_head(backbone, variant, side, side, 2)
+    model = PolicyModel(backbone, variant, head, side, side).eval()
+    engine, own = torch_engine(model), TransformersEngine(model)
+    image = torch.randint(0, 256, (side, side, 3), dtype=torch.uint8).numpy()
+    calls = {name: machine.synchronised(_decide(e, image), device)
+             for name, e in (('engine', engine), ('own', own))}
+    times = alternate(calls, 2.5 * bench.seconds)
+    rate = machine.matmul_rate(device, dtype, bench.seconds, 8192 if device == 'cuda' else 512)
+    bandwidth = machine.copy_bandwidth(device, bench.seconds, 1024 if device == 'cuda' else 16)
+    with FlopCounterMode(display=False) as counter:
+        calls['own']()
+    used = _bytes(model)
+    floor_s = max(counter.get_total_flops() / rate, used / bandwidth)
+    name = f'PaliGemma of {used / 1e9:.1f} GB in use, {engine.name}'
+    took = times['engine']
+    yield Result('gpu', name, took.ms, 'ms', "speed of transformers' forward",
+                 times['own'].s / took.s, EAGER)
+    yield Result('gpu', name, took.ms, 'ms',
+                 f'the floor ({counter.get_total_flops() / 1e12:.2f} TFLOP at '
+                 f'{rate / 1e12:.0f} TFLOP/s, {used / 1e9:.1f} GB at {bandwidth / 1e9:.0f} GB/s)',
+                 took.s / floor_s, FLOOR)
+    if engine.reason:
+        raise Skipped(f'CUDA graph: {engine.reason}')
+
+
+def _decide(engine: Engine, image):
+    prepared = engine.prepare([SENTENCE])
+    state: HeadState = engine.model.head.initial_state(1)
+    return lambda: engine.decide([image], prepared, state)
+
+
+def _bytes(model: PolicyModel) -> int:
+    """Of the weights that one decision reads: not of the embeddings, nor of the LM head."""
+    vlm = model.vlm
+    ends = {id(p) for module in (vlm.get_input_embeddings(), vlm.get_output_embeddings())
+            for p in (module.parameters() if module is not None else ())}
+    return sum(p.numel() * p.element_size() for p in model.parameters() if id(p) not in ends)

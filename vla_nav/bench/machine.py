@@ -1,0 +1,72 @@
+"""The machine: what it is, and how fast it can be."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from vla_nav.bench.timing import alternate
+
+_PACKAGES = ('torch', 'transformers', 'onnxruntime', 'onnxruntime-gpu', 'mujoco', 'numpy')
+
+
+def facts() -> dict[str, str]:
+    """What figures depend on."""
+    found = {
+        'date': datetime.datetime.now(datetime.timezone.utc).strftime('%Y-%m-%d'),
+        'processor': _processor(),
+        'cores': str(len(os.sched_getaffinity(0))),
+        'memory': f'{os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30:.0f} GiB',
+        'load at the start': f'{os.getloadavg()[0]:.1f}',
+        'GPU': torch.cuda.get_device_name() if torch.cuda.is_available() else 'none',
+        'python': platform.python_version(),
+    }
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def matmul_rate(device: str, dtype: torch.dtype, seconds: float, side: int = 2048) -> float:
+    """FLOP/s of large matrix products."""
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return 2 * side**3 / _fastest(lambda: a @ b, device, seconds)
+
+
+def copy_bandwidth(device: str, seconds: float, megabytes: int = 256) -> float:
+    """Bytes/s read and written by a large copy."""
+    source = torch.empty(megabytes * 2**20, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.numel() / _fastest(lambda: target.copy_(source), device, seconds)
+
+
+def synchronised(function: Callable[[], object], device: str) -> Callable[[], object]:
+    """The function, waiting for a GPU to be done."""
+    if torch.device(device).type != 'cuda':
+        return function
+
+    def both() -> None:
+        function()
+        torch.cuda.synchronize()
+
+    return both
+
+
+def _fastest(function: Callable[[], object], device: str, seconds: float) -> float:
+    return alternate({'it': synchronised(function, device)}, seconds)['it'].at(10)
+
+
+def _processor() -> str:
+    try:
+        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
+        return next(line.split(':', 1)[1].strip() for line in lines if 'model name' in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

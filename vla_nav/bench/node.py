@@ -1,0 +1,76 @@
+"""From the arrival of an image to the published command, over the policy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vla_nav.bench.result import BenchError, Goal, Result, Skipped
+from vla_nav.bench.run import Bench
+from vla_nav.bench.timing import paced
+from vla_nav.policy import EngineMissing
+
+CAMERA = (640, 480)
+ROUNDS = 3
+SENTENCE = 'go to the red cone'
+OVERHEAD = Goal(1.10, at_most=True)
+PATIENCE_S = 120.0
+
+
+def measure(bench: Bench) -> Iterator[Result]:
+    """On each engine: the node in this process, then its policy alone, in turn."""
+    for engine in ('torch', 'onnx'):
+        try:
+            model = bench.model if engine == 'torch' else bench.graph()
+            yield from _through(bench, engine, model)
+        except EngineMissing as reason:
+            raise Skipped(str(reason)) from None
+
+
+def _through(bench: Bench, engine: str, model) -> Iterator[Result]:
+    from vla_nav.nodes.rig import Rig
+
+    contract = bench.checkpoint.contract
+    robot = bench.folder / 'robot.yaml'
+    robot.write_text(contract.to_yaml(), encoding='utf-8')
+    rig = Rig(contract, *CAMERA, [f'model:={model}', f'robot:={robot}', f'engine:={engine}',
+                                  'device:=cpu'])
+    try:
+        drive = rig.add_drive()
+        if not rig.wait(lambda: drive.worker.policy, PATIENCE_S):
+            raise BenchError(f'the drive node has no model: {drive.loader.status}')
+        rig.say(SENTENCE)
+        policy, frames = drive.worker.policy, bench.frames()
+        through, alone, seconds = [], [], 2.5 * bench.seconds / ROUNDS
+        enough = max(3, int(seconds * contract.rate_hz))
+        for _ in range(ROUNDS):
+            rig.film(contract.rate_hz)
+            drive.answers_s.clear()
+            if not rig.wait(lambda: len(drive.answers_s) > enough, PATIENCE_S):
+                raise BenchError(f'the drive node does not drive: {drive.doing}')
+            rig.cut()
+            through += drive.answers_s[1:]
+            policy.reset(SENTENCE)
+            step = _stepping(policy, frames)
+            alone.append(paced(step, contract.rate_hz, seconds).durations)
+        through, alone = np.array(through), np.concatenate(alone)
+    finally:
+        rig.close()
+    for percent in (50, 99):
+        value, bare = np.percentile(through, percent), np.percentile(alone, percent)
+        yield Result(
+            'node', f'image to command, {policy.engine.name}, p{percent}', 1e3 * value, 'ms',
+            f'the policy alone at {contract.rate_hz:g} Hz ({1e3 * bare:.2f} ms)', value / bare,
+            OVERHEAD if percent == 50 else None)
+
+
+def _stepping(policy, frames):
+    number = 0
+
+    def step() -> None:
+        nonlocal number
+        number += 1
+        policy.step(frames[number % len(frames)])
+
+    return step
