@@ -47,6 +47,7 @@ class Captured:
                 self._function(inputs)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Other threads, such as that of the policy which still drives, go on using the GPU.
+        with torch.cuda.graph(graph, capture_error_mode='thread_local'):
             outputs = self._function(inputs)
         self._inputs, self._outputs, self._graph = inputs, outputs, graph
