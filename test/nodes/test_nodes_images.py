@@ -77,13 +77,17 @@ def cv_bridge():
 
 
 def test_cv_bridge_gives_equal_pixels_for_every_encoding(cv_bridge):
-    messages_of = {message.encoding: message for message in probes()}
-    assert {'rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', 'yuv422', 'bayer_rggb8', 'bayer_bggr8',
-            'bayer_gbrg8', 'bayer_grbg8'} <= set(messages_of)
-    for encoding, message in messages_of.items():
-        pixels = cv_bridge(message)
-        assert pixels.dtype == np.uint8, encoding
-        np.testing.assert_array_equal(pixels, decode_image(message), err_msg=encoding)
+    from cv_bridge import CvBridge
+
+    kinds = [messages.image_message(RGB, 1, 'camera'), *probes()]
+    assert [message.encoding for message in kinds] == [
+        'rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', 'yuv422', 'bayer_rggb8', 'bayer_bggr8',
+        'bayer_gbrg8', 'bayer_grbg8']
+    for message in kinds:
+        pixels = CvBridge().imgmsg_to_cv2(message, 'rgb8')
+        assert pixels.dtype == np.uint8
+        np.testing.assert_array_equal(pixels, decode_image(message), err_msg=message.encoding)
+        np.testing.assert_array_equal(pixels, cv_bridge(message), err_msg=message.encoding)
 
 
 @pytest.mark.parametrize('form', ['jpeg', 'png'])
@@ -111,8 +115,8 @@ def with_fields(**fields):
 
 
 @pytest.mark.parametrize('message', [
-    padded(messages.image_message(RGB, 1, 'camera')),
-    with_fields(encoding='8UC3'), with_fields(is_bigendian=1), with_fields(step=0),
+    padded(with_fields(encoding='bgr8')), with_fields(encoding='8UC3'),
+    with_fields(encoding='bgr8', is_bigendian=1), with_fields(encoding='bgr8', step=0),
 ], ids=['padded rows', 'another encoding', 'big endian', 'no step'])
 def test_what_cv_bridge_cannot_do_is_done_all_the_same(cv_bridge, message):
     np.testing.assert_array_equal(cv_bridge(message), decode_image(message))
@@ -120,9 +124,10 @@ def test_what_cv_bridge_cannot_do_is_done_all_the_same(cv_bridge, message):
 
 BAD = [
     (with_fields(encoding='rgb16'), "image encoding 'rgb16' is not known; expected one of rgb8"),
-    (with_fields(width=0), 'image is 0x24 pixels; expected a camera image'),
-    (with_fields(width=2**31, height=2**31), 'at most 64000000 are accepted'),
-    (with_fields(height=25), 'has step 96 and 2304 bytes; expected at least step 96 and 2400'),
+    (with_fields(width=0, encoding='mono8'), 'image is 0x24 pixels; expected a camera image'),
+    (with_fields(width=2**31, height=2**31, encoding='yuv422'), 'at most 64000000 are accepted'),
+    (with_fields(height=25, encoding='bgr8'),
+     'has step 96 and 2304 bytes; expected at least step 96 and 2400'),
     (messages.compressed_message(b'', 1, 'camera'), 'is empty; expected JPEG or PNG data'),
     (messages.compressed_message(b'\xff\xd8\xff', 1, 'camera'), 'is not a readable JPEG or PNG'),
 ]

@@ -22,7 +22,8 @@ from sensor_msgs.msg import Image  # noqa: E402
 Decode = Callable[[object], np.ndarray]
 """From an Image or CompressedImage message to uint8 (H, W, 3) RGB; raises FrameError."""
 
-_BRIDGED = ('rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', 'yuv422', 'bayer_rggb8', 'bayer_bggr8',
+# Not rgb8: it needs no conversion, and cv_bridge would copy it.
+_BRIDGED = ('bgr8', 'rgba8', 'bgra8', 'mono8', 'yuv422', 'bayer_rggb8', 'bayer_bggr8',
             'bayer_gbrg8', 'bayer_grbg8')
 _HEIGHT, _WIDTH = 38, 54
 
