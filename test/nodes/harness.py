@@ -104,6 +104,8 @@ class World:
         self.level, self.summary = b'', ''
         self.image_stamp_ns = 0
         """Stamp of the last image sent as it should be."""
+        self.moved_ns = 0
+        """When the last command that was not zero was heard, by a steady clock."""
         self.node = node = Node(name, namespace=namespace, context=CONTEXT)
         self._drive = f'{namespace.rstrip("/")}/drive'
         node.create_subscription(TwistStamped, 'cmd_vel', self._command, qos.RELIABLE)
@@ -163,6 +165,8 @@ class World:
     # Base.
 
     def _command(self, message) -> None:
+        if message.twist.linear.x or message.twist.angular.z:
+            self.moved_ns = time.monotonic_ns()
         self.commands.append((messages.nanoseconds(message.header.stamp),
                               message.twist.linear.x, message.twist.angular.z))
 
