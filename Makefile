@@ -49,14 +49,22 @@ check: setup  ## ruff and the import arrow
 
 lint: check
 
-models: setup  ## make the shipped models again (two hours on 2 cores; resumable)
+models: setup  ## make the shipped models again (half a day on 2 cores; resumable)
 	$(BIN)/vla_nav pretrain --out data/nano_vlm
 	$(BIN)/vla_nav train --variant frozen_head --backbone data/nano_vlm --out models/nano \
-	    --episodes 500
-	for level in easy standard hard; do \
-	    $(BIN)/vla_nav rollout --model models/nano --scenes 200 --level $$level --record; done
-	$(BIN)/vla_nav rollout --model models/nano --scenes 200 --swap --record
-	$(BIN)/vla_nav rollout --model models/nano --scenes 200 --swap --blind --record
+	    --episodes 500 --resume
+	$(BIN)/vla_nav demos --episodes 500 --seed 2000000 --out data/demos
+	test -d data/demos_dataset || \
+	    $(BIN)/vla_nav dataset data/demos --images png --out data/demos_dataset
+	$(BIN)/vla_nav train --variant lora_head --data data/demos_dataset --out models/nano_lora \
+	    --backbone models/nano/backbone --share-backbone --resume
+	for model in nano nano_lora; do \
+	    for level in easy standard hard; do \
+	        $(BIN)/vla_nav rollout --model models/$$model --scenes 200 --level $$level --record; \
+	    done; \
+	    $(BIN)/vla_nav rollout --model models/$$model --scenes 200 --swap --record; \
+	    $(BIN)/vla_nav rollout --model models/$$model --scenes 200 --swap --blind --record; \
+	done
 
 clean:  ## remove the virtual environment, build products and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache

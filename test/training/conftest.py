@@ -30,3 +30,17 @@ def tiny_backbone(tmp_path_factory):
     nano.save(nano.build_model(settings, tokenizer), nano.build_processor(settings, tokenizer),
               path)
     return path
+
+
+@pytest.fixture(scope='session')
+def dataset(tmp_path_factory):
+    """A dataset of six short drawn episodes."""
+    from drawn_world import write_dataset
+    return write_dataset(tmp_path_factory.mktemp('drawn'))
+
+
+@pytest.fixture
+def dataset_copy(dataset, tmp_path):
+    """A dataset that a test may damage."""
+    import shutil
+    return shutil.copytree(dataset, tmp_path / 'dataset')

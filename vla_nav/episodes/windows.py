@@ -19,7 +19,8 @@ from vla_nav.episodes.lerobot import INFO_PATH, OWN_PATH, STATS_PATH, TASKS_PATH
 from vla_nav.episodes.video import VideoReader
 
 OPEN_VIDEOS = 4
-CACHED_GROUPS = 2
+CACHED_BYTES = 2 << 30
+"""Encoded images kept in memory by each thread that reads."""
 _INHERITED: list[dict] = []
 
 
@@ -233,7 +234,7 @@ class EpisodeDataset:
             file = pq.ParquetFile(self.root / entry.data_path)
             group = siblings.index(entry.index)  # each episode is one row group
             cache[entry.index] = file.read_row_group(group, [self.image_key]).column(0)
-            if len(cache) > CACHED_GROUPS:
+            while len(cache) > 1 and sum(c.nbytes for c in cache.values()) > CACHED_BYTES:
                 cache.popitem(last=False)
         return cache[entry.index]
 

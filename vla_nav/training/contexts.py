@@ -1,40 +1,93 @@
-"""Contexts of a recorded dataset: one pass of the frozen backbone, kept on disk."""
+"""Contexts of demonstrations: one pass of the frozen backbone over each frame, kept on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from vla_nav.contract import ACTION_DIM
 from vla_nav.episodes.windows import EpisodeDataset
-from vla_nav.policy import Backbone, ContextReader, Variant
-from vla_nav.training.demonstrations import write_episodes
+from vla_nav.policy import Backbone, Variant
+from vla_nav.policy.model import make_reader
+from vla_nav.training.demonstrations import load_shard, write_episodes
+from vla_nav.training.errors import TrainError
+from vla_nav.training.folders import keyed_folder
 
 BATCH = 16
 """Frames in one pass of the backbone."""
+VERSION = 1
+"""Raised when the way from frame and instruction to context changes."""
+SECONDS = 'seconds.json'
 
 
-def cache_dataset(folder: Path, dataset: EpisodeDataset, backbone: Backbone, variant: Variant,
-                  progress: Callable[[int], None]) -> None:
-    """Write the contexts and actions of every episode as shards to `folder`.
+def can_cache(variant: Variant) -> bool:
+    """Whether a variant's contexts depend on nothing that trains."""
+    head = variant.head
+    return (variant.tune == 'head' and variant.decode != 'tokens'
+            and not (head.state_token or head.film))
 
-    Episodes that are there already are kept, so a second call goes on.
+
+def context_facts(backbone: Backbone, variant: Variant, contract) -> dict:
+    """What a context depends on beside frame and instruction."""
+    camera = contract.camera
+    return {'version': VERSION, 'backbone_sha256': backbone.sha256,
+            'dtype': str(backbone.dtype).removeprefix('torch.'),
+            'context': variant.context.to_dict(), 'decode': variant.decode,
+            'chunk': variant.chunk if variant.decode == 'chunk_oft' else 0,
+            'image': [camera.width, camera.height, *camera.crop]}
+
+
+def cache_contexts(root: Path, dataset: EpisodeDataset, episodes: Sequence[int],
+                   backbone: Backbone, variant: Variant, accelerator,
+                   progress: Callable[[int], None]) -> tuple[list[np.ndarray], float]:
+    """Return float16 (L, n, D) contexts of the episodes, and the seconds that making them took.
+
+    What lies under `root` is used where backbone, layer, pooling, prompt, image geometry, frames
+    and instructions are the same; the rest is computed, shared among the processes.
     """
-    import torch
-    folder.mkdir(parents=True, exist_ok=True)
+    tasks = hashlib.sha256('\n'.join(dataset.tasks).encode()).hexdigest()
+    folder = keyed_folder(root, {**context_facts(backbone, variant, dataset.contract),
+                                 'dataset_sha256': dataset.sha256, 'tasks_sha256': tasks})
+    paths = {episode: folder / f'episodes_{episode:06d}.safetensors' for episode in episodes}
+    missing = [episode for episode in episodes if not paths[episode].exists()]
     camera = dataset.contract.camera
-    reader = ContextReader(backbone, variant.context, camera.height, camera.width)
-    for number, entry in enumerate(dataset.episodes):
-        path = folder / f'episodes_{number:06d}.safetensors'
-        if not path.exists():
-            parts = []
-            for start in range(0, entry.length, BATCH):
-                count = min(BATCH, entry.length - start)
-                window = dataset.window(number, start, count)
-                with torch.inference_mode():
-                    contexts = reader(list(window.images), window.instructions)
-                parts.append(contexts.cpu().numpy().astype(np.float16))
-            actions = dataset.window(number, 0, entry.length, images=False).actions
-            write_episodes(path, [np.concatenate(parts)], [actions])
+    reader = make_reader(backbone, variant, camera.height, camera.width, ACTION_DIM)
+    began = time.monotonic()
+    progress(len(episodes) - len(missing))
+    for episode in missing[accelerator.process_index::accelerator.num_processes]:
+        contexts = _contexts(dataset, episode, reader)
+        actions = dataset.window(episode, 0, len(contexts), images=False).actions
+        write_episodes(paths[episode], [contexts], [actions])
         progress(1)
+    accelerator.wait_for_everyone()
+    seconds = _add_seconds(folder / SECONDS, time.monotonic() - began if missing else 0.0,
+                           accelerator.is_main_process)
+    return [load_shard(paths[episode])[0].contexts for episode in episodes], seconds
+
+
+def _contexts(dataset: EpisodeDataset, episode: int, reader) -> np.ndarray:
+    import torch
+    parts = []
+    length = dataset.episodes[episode].length
+    for start in range(0, length, BATCH):
+        window = dataset.window(episode, start, min(BATCH, length - start))
+        with torch.no_grad():
+            contexts = reader(list(window.images), window.instructions)
+        parts.append(contexts.cpu().numpy().astype(np.float16))
+    contexts = np.concatenate(parts)
+    if not np.isfinite(contexts).all():
+        raise TrainError(f'contexts of episode {episode} are not finite in float16, as which they '
+                         'are cached; choose another context.layer, or a tune that trains')
+    return contexts
+
+
+def _add_seconds(path: Path, seconds: float, write: bool) -> float:
+    before = json.loads(path.read_text()) if path.exists() else 0.0
+    if write and seconds:
+        path.write_text(json.dumps(before + seconds))
+    return before + seconds

@@ -75,14 +75,17 @@ def write_episodes(path: Path, contexts: Sequence[np.ndarray],
 
 def load_episodes(folder: Path) -> list[Episode]:
     """Read every shard of a folder."""
+    return [episode for path in sorted(folder.glob('episodes_*.safetensors'))
+            for episode in load_shard(path)]
+
+
+def load_shard(path: Path) -> list[Episode]:
+    """Read one shard."""
     from safetensors.numpy import load_file
-    episodes = []
-    for path in sorted(folder.glob('episodes_*.safetensors')):
-        data = load_file(path)
-        ends = data['ends'][:-1]
-        episodes += [Episode(*pair) for pair in zip(np.split(data['contexts'], ends),
-                                                    np.split(data['actions'], ends))]
-    return episodes
+    data = load_file(path)
+    ends = data['ends'][:-1]
+    return [Episode(*pair) for pair in zip(np.split(data['contexts'], ends),
+                                           np.split(data['actions'], ends))]
 
 
 def _drive(path: Path, backbone: Path, variant: Variant, contract: Contract,

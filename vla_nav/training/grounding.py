@@ -45,6 +45,12 @@ def cell(bearing_rad: float, distance_m: float) -> tuple[int, int]:
     return bearing, int(distance_bin(distance_m))
 
 
+def location_token(bearing_rad: float, distance_m: float) -> str:
+    """The token of the cell of a bearing and a distance."""
+    bearing, distance = cell(bearing_rad, distance_m)
+    return LOCATION_TOKENS[bearing * DISTANCES + distance]
+
+
 def distance_bin(distance_m: np.ndarray | float) -> np.ndarray:
     """Bins of distances, 0 to DISTANCES - 1."""
     return np.searchsorted(DISTANCE_EDGES_M, distance_m)

@@ -7,7 +7,7 @@ copied from an earlier one and the image is read only once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +82,31 @@ class Packed:
         return torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)
 
 
+def clearly(visible: np.ndarray) -> np.ndarray:
+    """The objects (n, 5) of a view that are so large that one may ask about them."""
+    return visible[visible[:, 4] >= CLEAR_SHARE]
+
+
+def choose_pairs(visible: np.ndarray, count: int, rng: np.random.Generator
+                 ) -> Iterator[tuple[tuple[int, int], np.ndarray | None]]:
+    """Colour and shape to ask for, and the object, or None where there is no such thing in view.
+
+    Half are in view, half are not, most of these like something in view.
+    """
+    known = {(int(o[0]), int(o[1])) for o in visible if o[0] >= 0}
+    absent = [pair for pair in PAIRS if pair not in known]
+    alike = [pair for pair in absent if any(pair[0] == c or pair[1] == s for c, s in known)]
+    present = [o for o in rng.permutation(clearly(visible)) if (int(o[0]), int(o[1])) in PAIRS]
+    for turn in range(count):
+        if present and rng.random() < 0.55:
+            # Each object once: asking again would show the answer's words twice, not more.
+            thing = present[turn % len(present)]
+            yield (int(thing[0]), int(thing[1])), thing
+        else:
+            pool = alike if alike and rng.random() < 0.7 else absent
+            yield pool[rng.integers(len(pool))], None
+
+
 class Asker:
     """Turns what is in view into packed token sequences."""
 
@@ -97,30 +122,15 @@ class Asker:
         """Ask about B images; `objects` is (B, MAX_OBJECTS, 5) as in Views."""
         rows = []
         for visible in objects:
-            clear = visible[visible[:, 4] >= CLEAR_SHARE]
-            segments = [self._describe(rng.permutation(clear))]
-            segments += [self._ask(pair, answer)(rng)
-                         for pair, answer in self._choose(visible, clear, rng)]
+            segments = [self._describe(rng.permutation(clearly(visible)))]
+            segments += [self._ask(pair, thing)(rng)
+                         for pair, thing in choose_pairs(visible, self._questions - 1, rng)]
             rows.append(segments)
         return self._join(rows)
 
-    def _choose(self, visible, clear, rng):
-        """Pairs to ask for: half in view, half not, most of these like something in view."""
-        known = {(int(o[0]), int(o[1])) for o in visible if o[0] >= 0}
-        absent = [pair for pair in PAIRS if pair not in known]
-        alike = [pair for pair in absent
-                 if any(pair[0] == c or pair[1] == s for c, s in known)]
-        present = [o for o in rng.permutation(clear) if (int(o[0]), int(o[1])) in PAIRS]
-        for turn in range(self._questions - 1):
-            if present and rng.random() < 0.55:
-                # Each object once: asking again would show the answer's words twice, not more.
-                thing = present[turn % len(present)]
-                yield (int(thing[0]), int(thing[1])), cell(thing[2], thing[3])
-            else:
-                pool = alike if alike and rng.random() < 0.7 else absent
-                yield pool[rng.integers(len(pool))], None
+    def _ask(self, pair, thing):
+        answer = None if thing is None else cell(thing[2], thing[3])
 
-    def _ask(self, pair, answer):
         def build(rng):
             text = sentence(COLOUR_NAMES[pair[0]], SHAPE_NAMES[pair[1]], rng)
             ids = self._encode(text) + [self._where]

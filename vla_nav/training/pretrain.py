@@ -56,8 +56,8 @@ def pretrain(out: Path, work: Path, camera: Camera, settings: PretrainSettings,
     if (camera.width, camera.height) != (settings.nano.image_size,) * 2:
         raise PretrainError(
             f"the contract's camera is {camera.width}x{camera.height} pixels; the nano VLM "
-            f'takes {settings.nano.image_size}x{settings.nano.image_size}: change camera.width '
-            'and camera.height, or --image-size')
+            f'takes {settings.nano.image_size}x{settings.nano.image_size}: set camera.width and '
+            'camera.height to that in the contract')
     _remember(work, settings)
     grid = settings.nano.grid
     with Progress('views', settings.views) as progress:

@@ -16,9 +16,11 @@ class ResumeError(VlaNavError):
 def save_state(path: Path, modules: dict, optimizer, facts: dict) -> None:
     """Write modules, an optimizer and plain facts (JSON) to one file.
 
-    The random state of torch goes with them, so that a resumed run goes on bit for bit.
+    The random state of torch goes with them, so that a resumed run goes on bit for bit. Raises
+    ResumeError where it cannot be written; an older state is intact then.
     """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
     tensors = {'rng': torch.get_rng_state()}
     for name, module in modules.items():
@@ -30,10 +32,15 @@ def save_state(path: Path, modules: dict, optimizer, facts: dict) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix('.tmp')
-    save_file(tensors, temporary, {'facts': json.dumps(facts)})
-    with open(temporary, 'rb') as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        save_file(tensors, temporary, {'facts': json.dumps(facts)})
+        with open(temporary, 'rb') as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise ResumeError(f'{path} cannot be written ({error}); make room on the disk, then go '
+                          'on from the state before, which is intact') from None
 
 
 def read_facts(path: Path) -> dict:

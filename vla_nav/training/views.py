@@ -77,6 +77,16 @@ def make_views(folder: Path, camera: Camera, count: int, seed: int, grid: int, w
             progress(jobs[job])
 
 
+def views_in(folder: Path) -> int:
+    """How many views lie in a folder's shards."""
+    from safetensors import safe_open
+    total = 0
+    for path in sorted(folder.glob('views_*.safetensors')):
+        with safe_open(path, 'np') as file:
+            total += file.get_slice('ends').get_shape()[0]
+    return total
+
+
 def load_views(folder: Path, count: int) -> Views:
     """Read the first `count` views."""
     from safetensors.numpy import load_file

@@ -1,0 +1,125 @@
+"""Batches: the right targets and masks, and the same on any number of processes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from vla_nav.episodes.windows import EpisodeDataset
+from vla_nav.policy import load_variant
+from vla_nav.training.augment import mirror_instruction
+from vla_nav.training.data import fit_normaliser, read_tracks
+from vla_nav.training.samples import ContextSource, FrameSource, WholeEpisodes, Windows
+from vla_nav.training.settings import TrainingSettings
+
+VARIANT = load_variant('lora_head').with_settings({'head.window': 6, 'head.chunk': 4})
+STATE = VARIANT.with_settings({'head.inputs': ['previous_action', 'velocity']})
+PLAIN = TrainingSettings(batch=8, colour=0.0, shift=0.0, seed=1)
+
+
+@pytest.fixture(scope='module')
+def recorded(dataset):
+    return EpisodeDataset(dataset)
+
+
+@pytest.fixture(scope='module')
+def normaliser(recorded):
+    return fit_normaliser(read_tracks(recorded, VARIANT), recorded.contract)
+
+
+@pytest.fixture
+def source(recorded, normaliser):
+    def make(settings=PLAIN, variant=STATE):
+        tracks = read_tracks(recorded, variant)
+        return FrameSource(recorded, tracks, [0, 1, 2, 3], [4, 5], variant, normaliser, settings)
+    return make
+
+
+def test_targets_are_the_actions_from_each_frame_on(source, recorded, normaliser):
+    made = source()
+    batch = made.batch(3)
+    for row, (episode, start, length) in enumerate(made._sampler.rows(3)):
+        whole = recorded.window(episode, 0, 24)
+        actions = normaliser.normalise(whole.actions)
+        assert (batch.images.reshape(8, 6, 64, 64, 3)[row]
+                == whole.images[start:start + length]).all()
+        for t in range(length):
+            real = min(4, 24 - start - t)
+            assert batch.mask[row, t].tolist() == [1.0] * real + [0.0] * (4 - real)
+            np.testing.assert_array_equal(batch.targets[row, t, :real],
+                                          actions[start + t:start + t + real])
+            before = actions[start + t - 1] if start + t else normaliser.normalise(np.zeros(2))
+            np.testing.assert_array_equal(batch.inputs[row, t, :2], before)
+            np.testing.assert_array_equal(batch.inputs[row, t, 2:],
+                                          normaliser.normalise(whole.state[start + t]))
+
+
+def test_a_window_longer_than_an_episode_is_masked(source):
+    batch = source(replace(PLAIN, window=30)).batch(0)
+    assert batch.mask.shape == (8, 30, 4)
+    assert batch.mask[:, :24, 0].all() and not batch.mask[:, 24:].any()
+
+
+def test_parts_make_up_the_batch_and_weigh_as_much_as_they_hold(source):
+    whole = source().batch(2)
+    parts = [source().batch(2, part, 3) for part in range(3)]
+    assert [len(part.targets) for part in parts] == [3, 3, 2]
+    for number, part in enumerate(parts):
+        assert torch.equal(part.targets, whole.targets[number::3])
+        assert part.weight == pytest.approx(float(part.mask.sum() / whole.mask.sum()))
+    assert whole.weight == 1.0
+
+
+def test_augmentation_does_not_depend_on_the_parts(source):
+    settings = replace(PLAIN, colour=0.2, shift=0.05, mirror=0.5)
+    whole, part = source(settings).batch(2), source(settings).batch(2, 1, 2)
+    assert (whole.images.reshape(8, 6, 64, 64, 3)[1::2].reshape(part.images.shape)
+            == part.images).all()
+    assert (source(settings).batch(3).images != whole.images).any()
+
+
+def test_mirrored_rows_are_mirrored_in_everything(source):
+    plain, mirrored = source().batch(0), source(replace(PLAIN, mirror=1.0)).batch(0)
+    assert (mirrored.images == plain.images[..., ::-1, :]).all()
+    assert mirrored.instructions == tuple(map(mirror_instruction, plain.instructions))
+    assert mirrored.instructions != plain.instructions
+    np.testing.assert_array_equal(mirrored.actions[..., 0], plain.actions[..., 0])
+    np.testing.assert_array_equal(mirrored.actions[..., 1], -plain.actions[..., 1])
+
+
+def test_every_start_comes_once_in_a_pass():
+    sampler = Windows([10, 5, 3], [0, 2], window=4, batch=2, seed=0)
+    seen = [(row.episode, row.start) for step in range(4) for row in sampler.rows(step)]
+    assert sorted(seen) == [(0, start) for start in range(7)] + [(2, 0)]
+    assert sampler.rows(5) == sampler.rows(5)
+    assert [sampler.rows(s) for s in range(4)] != [sampler.rows(s) for s in range(4, 8)]
+
+
+def test_every_episode_comes_in_a_pass_of_full_batches():
+    lengths = [10, 50, 11, 52, 12, 51]
+    sampler = WholeEpisodes(lengths, [0, 1, 2, 3, 4], batch=2, seed=0)
+    batches = [sampler.rows(step) for step in range(3)]
+    assert all(len(rows) == 2 for rows in batches)
+    assert {row.episode for rows in batches for row in rows} == {0, 1, 2, 3, 4}
+    assert {row.length for row in batches[0]} <= set(lengths)
+
+
+def test_validation_is_of_the_validation_episodes(source, recorded):
+    batches = list(source().validation())
+    rows = torch.cat([batch.targets for batch in batches])
+    # Two episodes of 24 frames, in windows of 6.
+    assert len(rows) == 8
+    half = [len(batch.targets) for part in range(2) for batch in source().validation(part, 2)]
+    assert sum(half) == 8
+
+
+def test_contexts_keep_their_frames_and_actions(recorded, normaliser):
+    tracks = read_tracks(recorded, VARIANT)
+    contexts = [np.full((24, 1, 2), e, np.float16) for e in range(6)]
+    settings = TrainingSettings(batch=3)
+    source = ContextSource(contexts, tracks, [0, 1, 2, 3], [4, 5], VARIANT, normaliser, settings)
+    batch = source.batch(0)
+    for row, contexts in enumerate(batch.contexts):
+        episode = int(contexts[0, 0, 0])
+        np.testing.assert_array_equal(batch.actions[row], tracks[episode].actions)

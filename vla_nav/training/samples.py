@@ -1,0 +1,265 @@
+"""Demonstrations as batches, each a function of seed and step alone.
+
+So a run that goes on after an interruption, or on another number of processes, sees the same
+batches. Processes and accumulation divide a batch into parts; each part weighs as much as it has
+actions, so that the parts' losses add up to that of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from vla_nav.episodes.windows import EpisodeDataset
+from vla_nav.policy import ActionNormaliser, Variant
+from vla_nav.training.augment import (
+    mirror_images,
+    mirror_instruction,
+    mirror_signs,
+    vary_images,
+)
+from vla_nav.training.questions import Question, Questions
+from vla_nav.training.settings import TrainingSettings
+
+
+class Row(NamedTuple):
+    """A sequence of frames of one episode."""
+
+    episode: int
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Track:
+    """The numbers of one episode."""
+
+    actions: np.ndarray
+    """float32 (L, A), SI units."""
+    state: np.ndarray | None = None
+    """float32 (L, A): measured velocities, SI units."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B sequences of T frames."""
+
+    targets: torch.Tensor
+    """(B, T, K, A), normalised."""
+    mask: torch.Tensor
+    """(B, T, K): actions that were really taken."""
+    actions: np.ndarray
+    """(B, T, A): the first action of each chunk, SI units."""
+    inputs: torch.Tensor | None = None
+    """(B, T, extra)."""
+    velocity: torch.Tensor | None = None
+    """(B, T, A), normalised."""
+    images: np.ndarray | None = None
+    """uint8 (B * T, H, W, 3)."""
+    instructions: tuple[str, ...] = ()
+    """B * T."""
+    contexts: torch.Tensor | None = None
+    """float16 (B, T, n, D), in the place of images and instructions."""
+    questions: tuple[Question, ...] = ()
+    weight: float = 1.0
+    """Share of the whole batch's actions."""
+    question_weight: float = 0.0
+    """Share of the whole batch's questions."""
+
+
+class Windows:
+    """Sequences of one length from anywhere in the episodes; each start once in every pass."""
+
+    def __init__(self, lengths: Sequence[int], episodes: Sequence[int], window: int, batch: int,
+                 seed: int) -> None:
+        counts = [max(1, lengths[e] - window + 1) for e in episodes]
+        self._episodes = np.repeat(episodes, counts)
+        self._starts = np.concatenate([np.arange(count) for count in counts])
+        self._window, self._batch, self._seed = window, batch, seed
+        self._order = lru_cache(2)(self._shuffled)
+
+    def rows(self, step: int) -> list[Row]:
+        """The sequences of one step."""
+        total = len(self._starts)
+        chosen = [self._order(place // total)[place % total]
+                  for place in range(step * self._batch, (step + 1) * self._batch)]
+        return [Row(int(self._episodes[i]), int(self._starts[i]), self._window) for i in chosen]
+
+    def _shuffled(self, number: int) -> np.ndarray:
+        return np.random.default_rng((self._seed, number)).permutation(len(self._starts))
+
+
+class WholeEpisodes:
+    """Batches of whole episodes of like length, in random order: little padding."""
+
+    def __init__(self, lengths: Sequence[int], episodes: Sequence[int], batch: int, seed: int
+                 ) -> None:
+        self._lengths, self._episodes = np.asarray(lengths), np.asarray(episodes)
+        self._batch, self._seed = min(batch, len(episodes)), seed
+        self._batches = -(-len(episodes) // self._batch)
+        self._order = lru_cache(2)(self._shuffled)
+
+    def rows(self, step: int) -> list[Row]:
+        """The sequences of one step."""
+        chosen = self._order(step // self._batches)[step % self._batches]
+        length = int(self._lengths[chosen].max())
+        return [Row(int(e), 0, length) for e in chosen]
+
+    def _shuffled(self, number: int) -> np.ndarray:
+        rng = np.random.default_rng((self._seed, number))
+        missing = self._batches * self._batch - len(self._episodes)
+        episodes = np.concatenate([self._episodes, rng.choice(self._episodes, missing)])
+        order = np.argsort(self._lengths[episodes] * rng.uniform(0.9, 1.1, len(episodes)))
+        return rng.permutation(episodes[order].reshape(self._batches, self._batch))
+
+
+class Source:
+    """Batches for training and validation; a subclass adds what the model observes."""
+
+    def __init__(self, tracks: Sequence[Track], variant: Variant, normaliser: ActionNormaliser,
+                 settings: TrainingSettings, sampler: Windows | WholeEpisodes,
+                 validation: Sequence[Row]) -> None:
+        self._tracks, self._variant, self._normaliser = tracks, variant, normaliser
+        self._settings, self._sampler, self._validation = settings, sampler, validation
+        names = variant.head.inputs
+        self._needs_state = variant.head.state_token or 'velocity' in names
+
+    def frames(self, step: int) -> int:
+        """Frames in one step."""
+        return sum(self._inside(row) for row in self._sampler.rows(step))
+
+    def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
+        """One part of a step's batch."""
+        rows = self._sampler.rows(step)
+        total = sum(self._weight(row) for row in rows)
+        chosen = range(part, len(rows), parts)
+        share = sum(self._weight(rows[i]) for i in chosen) / total
+        rngs = [np.random.default_rng((self._settings.seed, 0, step, i)) for i in chosen]
+        return self._join([rows[i] for i in chosen], rngs, share)
+
+    def validation(self, part: int = 0, parts: int = 1) -> Iterator[Batch]:
+        """The validation data of one process, in batches."""
+        rows = self._validation[part::parts]
+        size = max(1, self._settings.batch // self._settings.accumulate)
+        for start in range(0, len(rows), size):
+            yield self._join(rows[start:start + size], None, 1.0)
+
+    def _join(self, rows: Sequence[Row], rngs, share: float) -> Batch:
+        raise NotImplementedError
+
+    def _numbers(self, rows: Sequence[Row], signs: np.ndarray | None = None) -> dict:
+        """Targets, mask, inputs and velocity; signs (B, A) of rows that are mirrored."""
+        chunk = self._variant.chunk
+        columns = [self._sequence(row, chunk) for row in rows]
+        before, valid, state = (np.stack(part) if part[0] is not None else None
+                                for part in zip(*columns))
+        if signs is not None:
+            before = before * signs[:, None]
+            state = None if state is None else state * signs[:, None]
+        after, valid = before[:, 1:], valid[:, 1:]
+        length = rows[0].length
+        targets = np.lib.stride_tricks.sliding_window_view(after, chunk, axis=1)
+        mask = np.lib.stride_tricks.sliding_window_view(valid, chunk, axis=1)
+        normalise = self._normaliser.normalise
+        parts = {'previous_action': normalise(before[:, :length]),
+                 'velocity': None if state is None else normalise(state)}
+        names = self._variant.head.inputs
+        return {
+            'targets': torch.from_numpy(normalise(targets.transpose(0, 1, 3, 2))),
+            'mask': torch.from_numpy(mask.astype(np.float32) * valid[:, :length, None]),
+            'actions': after[:, :length],
+            'inputs': torch.from_numpy(np.concatenate([parts[n] for n in names], -1))
+            if names else None,
+            'velocity': torch.from_numpy(parts['velocity']) if self._needs_state else None,
+        }
+
+    def _sequence(self, row: Row, chunk: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Actions from one before a sequence to the end of its last chunk; valid ones; states."""
+        track = self._tracks[row.episode]
+        places = np.arange(row.start - 1, row.start + row.length + chunk - 1)
+        valid = (places >= 0) & (places < len(track.actions))
+        inside = np.clip(places, 0, len(track.actions) - 1)
+        actions = np.where(valid[:, None], track.actions[inside], 0.0).astype(np.float32)
+        state = track.state[inside[1:row.length + 1]] if self._needs_state else None
+        return actions, valid, state
+
+    def _inside(self, row: Row) -> int:
+        return min(row.length, len(self._tracks[row.episode].actions) - row.start)
+
+    def _weight(self, row: Row) -> int:
+        """How many actions a sequence's chunks hold."""
+        left = len(self._tracks[row.episode].actions) - row.start
+        ends = left - np.arange(self._inside(row))
+        return int(np.minimum(ends, self._variant.chunk).sum())
+
+
+class FrameSource(Source):
+    """Images of a dataset, and questions beside them where the variant mixes them in."""
+
+    def __init__(self, dataset: EpisodeDataset, tracks: Sequence[Track], training: Sequence[int],
+                 validation: Sequence[int], variant: Variant, normaliser: ActionNormaliser,
+                 settings: TrainingSettings, questions: Questions | None = None) -> None:
+        self._dataset, self._questions = dataset, questions
+        self._asked = round(variant.vision_language * settings.batch) if questions else 0
+        window = settings.window or max(1, variant.head.window)
+        lengths = [len(track.actions) for track in tracks]
+        sampler = Windows(lengths, training, window, settings.batch - self._asked, settings.seed)
+        every = [Row(e, start, window) for e in validation
+                 for start in range(0, max(1, lengths[e] - window + 1), window)]
+        count = min(len(every), max(1, settings.validation_frames // window))
+        spread = np.linspace(0, len(every) - 1, count).round().astype(int)
+        super().__init__(tracks, variant, normaliser, settings, sampler,
+                         [every[i] for i in spread])
+        self._signs = mirror_signs(dataset.contract.command.fields)
+
+    def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
+        batch = super().batch(step, part, parts)
+        if not self._asked:
+            return batch
+        rngs = [np.random.default_rng((self._settings.seed, 1, step, i))
+                for i in range(part, self._asked, parts)]
+        asked = tuple(self._questions.draw(rng) for rng in rngs)
+        return replace(batch, questions=asked, question_weight=len(asked) / self._asked)
+
+    def _join(self, rows: Sequence[Row], rngs, share: float) -> Batch:
+        settings = self._settings
+        images, instructions, signs = [], [], np.ones((len(rows), len(self._signs)), np.float32)
+        for i, row in enumerate(rows):
+            window = self._dataset.window(row.episode, row.start, row.length)
+            seen, said = window.images, window.instructions
+            if rngs is not None:
+                seen = vary_images(seen, settings.colour, settings.shift, rngs[i])
+                if rngs[i].random() < settings.mirror:
+                    seen, signs[i] = mirror_images(seen), self._signs
+                    said = tuple(mirror_instruction(text) for text in said)
+            images.append(seen)
+            instructions += said
+        return Batch(**self._numbers(rows, signs), images=np.concatenate(images),
+                     instructions=tuple(instructions), weight=share)
+
+
+class ContextSource(Source):
+    """Whole episodes as contexts that the frozen backbone gave, float16 (L, n, D) each."""
+
+    def __init__(self, contexts: Sequence[np.ndarray], tracks: Sequence[Track],
+                 training: Sequence[int], validation: Sequence[int], variant: Variant,
+                 normaliser: ActionNormaliser, settings: TrainingSettings) -> None:
+        self._contexts = contexts
+        lengths = [len(track.actions) for track in tracks]
+        sampler = WholeEpisodes(lengths, training, settings.batch, settings.seed)
+        longest = max(lengths[e] for e in validation)
+        super().__init__(tracks, variant, normaliser, settings, sampler,
+                         [Row(e, 0, longest) for e in validation])
+
+    def _join(self, rows: Sequence[Row], rngs, share: float) -> Batch:
+        shape = self._contexts[0].shape[1:]
+        contexts = np.zeros((len(rows), rows[0].length, *shape), np.float16)
+        for place, row in zip(contexts, rows):
+            seen = self._contexts[row.episode]
+            place[:len(seen)] = seen
+        return Batch(**self._numbers(rows), contexts=torch.from_numpy(contexts), weight=share)
