@@ -46,7 +46,7 @@ setup(
         'sim': ['av>=12', 'matplotlib>=3.7', 'mujoco>=3.2'],
         'train': [
             'accelerate>=1', 'av>=12', 'matplotlib>=3.7', 'onnx>=1.17', 'onnxscript>=0.2',
-            'pyarrow>=15'],
+            'pyarrow>=15', 'tensorboardX>=2.6'],
         'view': ['rerun-sdk>=0.20'],
         'cpu': ['onnxruntime>=1.18'],
         'gpu': ['onnxruntime-gpu>=1.18'],
