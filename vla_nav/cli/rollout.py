@@ -40,6 +40,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument('--record', action='store_true',
                         help="write the figures into the checkpoint's model card")
     parser.add_argument('--device', default='cpu', help='cpu, cuda or auto (cpu)')
+    parser.add_argument('--engine', default='torch', choices=('auto', 'torch', 'onnx'),
+                        help='what computes; onnx is written by `vla_nav export` (torch)')
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
                         help='processes, each with the model on the device (one per core)')
     parser.set_defaults(func=run)
@@ -62,9 +64,10 @@ def run(args: argparse.Namespace) -> int:
     model = open_model(args.model)
     device = str(pick_device(args.device))
     with Progress('rollouts', count_trials(settings)) as progress:
-        attempts = rollout(model.path, settings, args.workers, progress.advance, device=device)
+        attempts = rollout(model.path, settings, args.workers, progress.advance, device=device,
+                           engine=args.engine)
     summary = {'model': str(args.model), 'sha256': model.checkpoint.sha256, 'device': device,
-               **summarise(attempts, settings)}
+               'engine': args.engine, **summarise(attempts, settings)}
     print_summary(summary)
     if args.json:
         write_text(args.json, json.dumps(

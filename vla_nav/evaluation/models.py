@@ -93,18 +93,19 @@ def check_alike(models: Sequence[Model], contract: Contract | None = None,
                 'command, on data recorded for them')
 
 
-def load_policy(path: Path, device: str) -> Policy:
+def load_policy(path: Path, device: str, engine: str = 'torch') -> Policy:
     """Load a policy, kept until another one is asked for, or this one was written anew."""
-    return _load(path, device, sha256_of(path / MANIFEST))
+    return _load(path, device, engine, sha256_of(path / MANIFEST))
 
 
 @lru_cache(maxsize=1)
-def _load(path: Path, device: str, sha256: str) -> Policy:
+def _load(path: Path, device: str, engine: str, sha256: str) -> Policy:
+    import torch
     from transformers.utils import logging
 
     from vla_nav.policy import Policy
     logging.disable_progress_bar()
-    return Policy.load(path, device=device)
+    return Policy.load(path, device=device, threads=torch.get_num_threads(), engine=engine)
 
 
 def trainable_parameters(model: Model) -> int:

@@ -111,14 +111,14 @@ class RolloutSettings:
 
 def rollout(
     model: Path, settings: RolloutSettings, workers: int, progress: Callable[[int], None], *,
-    device: str = 'cpu', done: Collection[Attempt] = (),
+    device: str = 'cpu', engine: str = 'torch', done: Collection[Attempt] = (),
     keep: Callable[[Sequence[Attempt]], None] = lambda attempts: None,
 ) -> list[Attempt]:
     """Drive every trial of `settings` with the checkpoint `model`, in lock-step, in parallel.
 
-    workers: processes, each with the model on `device`; one worker is this process. done:
-    attempts made earlier, whose trials are not driven again; keep: is handed new attempts as they
-    come. Returns all attempts, in order.
+    workers: processes, each with the model on `device` and `engine`; one worker is this process.
+    done: attempts made earlier, whose trials are not driven again; keep: is handed new attempts as
+    they come. Returns all attempts, in order.
     """
     made = {_key(attempt): attempt for attempt in done}
     trials = list(_trials(settings))
@@ -126,7 +126,7 @@ def rollout(
     progress(len(trials) - len(waiting))
     count = max(-(-len(waiting) // PART), min(workers, len(waiting)))
     parts = [waiting[i::count] for i in range(count)]
-    for attempts in _driven(model, settings, parts, workers, device):
+    for attempts in _driven(model, settings, parts, workers, device, engine):
         keep(attempts)
         made |= {_key(attempt): attempt for attempt in attempts}
         progress(len(attempts))
@@ -185,30 +185,30 @@ def _trial(settings, scene, target, swapped):
 
 
 def _driven(model: Path, settings: RolloutSettings, parts: Sequence[Sequence[Trial]],
-            workers: int, device: str) -> Iterator[list[Attempt]]:
+            workers: int, device: str, engine: str) -> Iterator[list[Attempt]]:
     """The attempts of each part, as they are finished."""
     if workers == 1:
         for part in parts:
-            yield _drive(model, settings, part, device)
+            yield _drive(model, settings, part, device, engine)
         return
     pool = ProcessPoolExecutor(min(workers, len(parts)), multiprocessing.get_context('spawn'))
     try:
-        jobs = [pool.submit(_drive, model, settings, part, device) for part in parts]
+        jobs = [pool.submit(_drive, model, settings, part, device, engine) for part in parts]
         for job in as_completed(jobs):
             yield job.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _drive(model: Path, settings: RolloutSettings, trials: Sequence[Trial], device: str
-           ) -> list[Attempt]:
+def _drive(model: Path, settings: RolloutSettings, trials: Sequence[Trial], device: str,
+           engine: str) -> list[Attempt]:
     """Drive trials in this process, on one thread."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _drive_trials(load_policy(model, device), settings, trials)
+        return _drive_trials(load_policy(model, device, engine), settings, trials)
     finally:
         torch.set_num_threads(threads)
 
