@@ -50,6 +50,7 @@ from sensor_msgs.msg import CompressedImage  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
+from vla_nav.bench.recorder import write_plainly  # noqa: E402
 from vla_nav.episodes.dataset import DatasetSettings, build_dataset  # noqa: E402
 from vla_nav.episodes.episode import AlignSettings, align  # noqa: E402
 from vla_nav.episodes.reader import BagReader  # noqa: E402
@@ -263,27 +264,13 @@ def load(args, folder: Path, contract: Path) -> None:
 
 def writer_alone(bag_path: Path, out: Path) -> tuple[float, int]:
     """CPU seconds that rosbags' own writer needs for the messages of a bag."""
-    from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+    from rosbags.rosbag2 import Reader
 
-    from vla_nav.episodes.definitions import definition
-
-    spent, count = 0.0, 0
-    with Reader(bag_path) as reader, Writer(
-            out, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
-        connections = {}
-        for connection, time_ns, data in reader.messages():
-            if connection.topic not in connections:
-                text, digest = definition(connection.msgtype)
-                connections[connection.topic] = writer.add_connection(
-                    connection.topic, connection.msgtype, msgdef=text, rihs01=digest)
-            began = time.process_time()
-            writer.write(connections[connection.topic], time_ns, data)
-            spent += time.process_time() - began
-            count += 1
-        began = time.process_time()
-    spent += time.process_time() - began
+    with Reader(bag_path) as reader:
+        alone = write_plainly(((connection.topic, connection.msgtype, time_ns, data)
+                               for connection, time_ns, data in reader.messages()), out)
     shutil.rmtree(out)
-    return spent, count
+    return alone
 
 
 def kill(args, folder: Path, contract: Path) -> None:

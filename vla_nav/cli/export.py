@@ -28,6 +28,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export and say how far the graph is from torch."""
+    from transformers.utils import logging
+
     from vla_nav.errors import VlaNavError
     from vla_nav.policy import resolve_model
     from vla_nav.policy.export import export
@@ -35,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if args.words < 1 or args.frames < 1:
         raise VlaNavError(f'--words is {args.words} and --frames {args.frames}; expected at '
                           'least 1 of each')
+    logging.disable_progress_bar()
     folder = resolve_model(args.model)
     with Progress('frames compared', args.frames) as progress:
         settings = export(folder, args.words, args.frames, progress.advance)
