@@ -12,7 +12,7 @@ from vla_nav.errors import VlaNavError
 
 MODULES = ('drive', 'sim', 'say', 'doctor', 'record', 'recover', 'demos', 'dataset', 'view',
            'train', 'rollout', 'offline', 'similarity', 'compare', 'pretrain', 'export',
-           'bench')
+           'bench', 'soak')
 """Modules of this package with an `add_parser(subparsers)`, in the order of `--help`."""
 
 EXAMPLES = """examples:

@@ -70,22 +70,17 @@ def run(args: argparse.Namespace) -> int:
 
 def node_arguments(args: argparse.Namespace) -> list[str]:
     """The drive node's command line for what was asked."""
-    given = {'model': os.path.expanduser(args.model), 'robot': args.robot, 'device': args.device}
-    words = ['--ros-args']
-    for name, value in given.items():
-        words += ['-p', f'{name}:="{_quoted(value)}"']
-    return words
+    from vla_nav.nodes.processes import parameter_words
 
-
-def _quoted(text: str) -> str:
-    """Text inside the double quotes of a YAML string."""
-    return text.replace('\\', '\\\\').replace('"', '\\"')
+    return parameter_words(model=os.path.expanduser(args.model), robot=args.robot,
+                           device=args.device)
 
 
 def _drive_robot(args: argparse.Namespace) -> int:
     from vla_nav.nodes.drive import main
+    from vla_nav.nodes.processes import parameter_words
 
     words = node_arguments(args)
     if args.instruction is not None:
-        words += ['-p', f'instruction:="{_quoted(args.instruction)}"']
+        words += parameter_words(instruction=args.instruction)[1:]
     return main([*words, *args.ros_args[1:]])

@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from vla_nav.cli.domain import private_domain
@@ -16,18 +13,13 @@ from vla_nav.cli.drive import node_arguments
 from vla_nav.cli.run_folder import RunFolder, write_json
 from vla_nav.cli.status_line import StatusLine
 from vla_nav.contract import Contract
-from vla_nav.errors import VlaNavError
+from vla_nav.nodes.processes import NodeProcesses, RunError, parameter_words
 
 _START_TIMEOUT_S = 60.0
 _MODEL_TIMEOUT_S = 300.0
-_END_TIMEOUT_S = 8.0
 _LINGER_S = 0.5
 _FAULT_S = 3.0
 """A fault that nobody resumes for this long ends the run."""
-
-
-class RunError(VlaNavError):
-    """A node of the run did not start or did not live."""
 
 
 class SimRun:
@@ -36,8 +28,7 @@ class SimRun:
     def __init__(self, args: argparse.Namespace, out: Path) -> None:
         self._args = args
         self._out = out
-        self._processes: dict[str, subprocess.Popen] = {}
-        self._logs: dict[str, Path] = {}
+        self._nodes = NodeProcesses(out)
         self._ended: list[dict] = []
 
     def run(self) -> int:
@@ -69,7 +60,7 @@ class SimRun:
             self._folder.note(outcome='interrupted')
             self._keep(args.seed + len(self._ended))
         finally:
-            self._end()
+            self._nodes.end()
             self._monitor.close()
         if args.scenes > 1:
             self._summarise()
@@ -92,13 +83,13 @@ class SimRun:
     def _start(self) -> None:
         args, status = self._args, self._status
         status.say('starting the simulated robot')
-        self._spawn('sim', ['--ros-args', '-p', f'seed:={args.seed}', '-p',
-                            f'level:={args.level}', '-p', f'robot:={args.robot}'])
-        self._wait(lambda: self._monitor.task, _START_TIMEOUT_S, 'the simulated robot')
+        self._nodes.start('sim', [*parameter_words(level=args.level, robot=args.robot),
+                                  '-p', f'seed:={args.seed}'])
+        self._nodes.wait(lambda: self._monitor.task, _START_TIMEOUT_S, 'the simulated robot')
         status.say('loading the model')
-        self._spawn('drive', [*node_arguments(args), *args.ros_args[1:]])
-        self._wait(lambda: self._monitor.drive, _START_TIMEOUT_S, 'the drive node')
-        self._wait(self._model_is_there, _MODEL_TIMEOUT_S, 'the model')
+        self._nodes.start('drive', [*node_arguments(args), *args.ros_args[1:]])
+        self._nodes.wait(lambda: self._monitor.drive, _START_TIMEOUT_S, 'the drive node')
+        self._nodes.wait(self._model_is_there, _MODEL_TIMEOUT_S, 'the model')
 
     def _drive(self, seed: int, sentence: str) -> None:
         """One scene, from its instruction to its outcome and its files."""
@@ -109,13 +100,15 @@ class SimRun:
         if self._ended:
             monitor.call('drive/stop')
             monitor.call('sim/next')
-            self._wait(lambda: monitor.task['seed'] == seed and not (
-                monitor.outcome['instruction']), _START_TIMEOUT_S, f'scene {seed}')
+            self._nodes.wait(
+                lambda: monitor.task['seed'] == seed and not monitor.outcome['instruction'],
+                _START_TIMEOUT_S, f'scene {seed}')
         monitor.largest_gap_s = 0.0
         monitor.say(sentence)
-        self._wait(lambda: (monitor.outcome or {}).get('instruction') == sentence
-                   and monitor.drive['instruction'] == sentence, _START_TIMEOUT_S,
-                   'the nodes to hear the instruction')
+        self._nodes.wait(
+            lambda: (monitor.outcome or {}).get('instruction') == sentence
+            and monitor.drive['instruction'] == sentence, _START_TIMEOUT_S,
+            'the nodes to hear the instruction')
         if monitor.drive['state'] == 'STOPPED':
             monitor.call('drive/resume')
         self._watch()
@@ -127,34 +120,10 @@ class SimRun:
             raise RunError(drive['reason'])
         return drive['model'] is not None
 
-    def _spawn(self, node: str, words: list[str]) -> None:
-        self._logs[node] = self._out / f'{node}.log'
-        with open(self._logs[node], 'wb') as log:
-            self._processes[node] = subprocess.Popen(
-                [sys.executable, '-m', f'vla_nav.nodes.{node}', *words],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                start_new_session=True)
-
-    def _wait(self, condition: Callable[[], object], timeout_s: float, what: str) -> None:
-        deadline_s = time.monotonic() + timeout_s
-        while not condition():
-            self._check_processes()
-            if time.monotonic() > deadline_s:
-                raise RunError(f'waited {timeout_s:g} s for {what}; see {self._out}/*.log')
-            time.sleep(0.05)
-
-    def _check_processes(self) -> None:
-        for node, process in self._processes.items():
-            if process.poll() is not None:
-                lines = self._logs[node].read_text(errors='replace').strip().splitlines()
-                last = lines[-1] if lines else 'without a word'
-                raise RunError(f'the {node} node ended with code {process.returncode}: {last} '
-                               f'(see {self._logs[node]})')
-
     def _watch(self) -> None:
         fault_since_s = None
         while True:
-            self._check_processes()
+            self._nodes.check()
             monitor = self._monitor
             text = self._status.typed()
             if text:
@@ -181,18 +150,6 @@ class SimRun:
         if outcome['outcome'] != 'running':
             return outcome['outcome']
         return 'wrong_object' if outcome['rested_at'] not in (None, outcome['target']) else None
-
-    def _end(self) -> None:
-        for process in self._processes.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        deadline_s = time.monotonic() + _END_TIMEOUT_S
-        for process in self._processes.values():
-            try:
-                process.wait(max(0.1, deadline_s - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
     def _keep(self, seed: int) -> None:
         args = self._args

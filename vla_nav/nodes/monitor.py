@@ -17,6 +17,8 @@ rosless.ensure()
 
 import rclpy  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
@@ -29,10 +31,12 @@ from vla_nav.nodes.runner import start_ros  # noqa: E402
 class Monitor:
     """Keeps the newest of everything; spins in a thread of its own.
 
-    `on_image(image, steady_s)` is called in that thread with each camera image, uint8 (H, W, 3).
+    `on_image(image, steady_s)` is called in that thread with each camera image, uint8 (H, W, 3);
+    without it no image is asked for.
     """
 
-    def __init__(self, contract: Contract, on_image: Callable[[np.ndarray, float], None]) -> None:
+    def __init__(self, contract: Contract,
+                 on_image: Callable[[np.ndarray, float], None] | None = None) -> None:
         start_ros([])
         self.task: dict | None = None
         """The scene, as the sim node describes it."""
@@ -57,8 +61,9 @@ class Monitor:
         node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnose, qos.RELIABLE)
         node.create_subscription(messages.TYPES[command.type], command.topic, self._command,
                                  qos.RELIABLE)
-        node.create_subscription(messages.TYPES[camera.type], camera.topic, self._image,
-                                 qos.SENSOR)
+        if on_image:
+            node.create_subscription(messages.TYPES[camera.type], camera.topic, self._image,
+                                     qos.SENSOR)
         self._instruction = node.create_publisher(String, contract.instruction_topic, qos.LATCHED)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(node)
@@ -71,17 +76,29 @@ class Monitor:
 
     def call(self, service: str, timeout_s: float = 10.0) -> str | None:
         """Call a Trigger service; returns its message, None if it fails or does not answer."""
-        client = self._node.create_client(Trigger, service)
+        answer = self._ask(Trigger, service, Trigger.Request(), timeout_s)
+        return answer.message if answer and answer.success else None
+
+    def set_model(self, model: str, timeout_s: float = 10.0) -> str | None:
+        """Set the drive node's parameter `model`; returns why that was refused, None if not."""
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=model)
+        request = SetParameters.Request(parameters=[Parameter(name='model', value=value)])
+        answer = self._ask(SetParameters, 'drive/set_parameters', request, timeout_s)
+        if answer is None:
+            return f'no answer within {timeout_s:g} s'
+        return None if answer.results[0].successful else answer.results[0].reason
+
+    def _ask(self, kind, service: str, request, timeout_s: float):
+        client = self._node.create_client(kind, service)
         try:
             if not client.wait_for_service(timeout_sec=timeout_s):
                 return None
-            future, deadline_s = client.call_async(Trigger.Request()), time.monotonic() + timeout_s
+            future, deadline_s = client.call_async(request), time.monotonic() + timeout_s
             while not future.done() and time.monotonic() < deadline_s:
                 time.sleep(0.01)
-            answer = future.result() if future.done() else None
+            return future.result() if future.done() else None
         finally:
             self._node.destroy_client(client)
-        return answer.message if answer and answer.success else None
 
     def close(self) -> None:
         """Leave the network."""

@@ -1,0 +1,79 @@
+"""Nodes in processes of their own, watched until they are told to end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from vla_nav.errors import VlaNavError
+
+_END_TIMEOUT_S = 8.0
+
+
+class RunError(VlaNavError):
+    """A node of a run did not start or did not live."""
+
+
+class NodeProcesses:
+    """Starts nodes; the output of each goes to `<name>.log` in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._processes: dict[str, subprocess.Popen] = {}
+
+    def start(self, node: str, words: Sequence[str]) -> int:
+        """Start a node of this package with these arguments; returns its process id."""
+        with open(self._log(node), 'wb') as log:
+            process = self._processes[node] = subprocess.Popen(
+                [sys.executable, '-m', f'vla_nav.nodes.{node}', *words],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True)
+        return process.pid
+
+    def wait(self, condition: Callable[[], object], timeout_s: float, what: str) -> None:
+        """Wait for a condition; raises RunError if it takes too long, or a node ends."""
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            self.check()
+            if time.monotonic() > deadline_s:
+                raise RunError(f'waited {timeout_s:g} s for {what}; see {self._folder}/*.log')
+            time.sleep(0.05)
+
+    def check(self) -> None:
+        """Raise RunError if a node has ended."""
+        for node, process in self._processes.items():
+            if process.poll() is not None:
+                lines = self._log(node).read_text(errors='replace').strip().splitlines()
+                last = lines[-1] if lines else 'without a word'
+                raise RunError(f'the {node} node ended with code {process.returncode}: {last} '
+                               f'(see {self._log(node)})')
+
+    def end(self) -> dict[str, int]:
+        """Tell all nodes to end, and kill those that do not; returns their exit codes."""
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        deadline_s = time.monotonic() + _END_TIMEOUT_S
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.1, deadline_s - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        return {node: process.returncode for node, process in self._processes.items()}
+
+    def _log(self, node: str) -> Path:
+        return self._folder / f'{node}.log'
+
+
+def parameter_words(**values: str) -> list[str]:
+    """A node's command line for parameters that are text."""
+    words = ['--ros-args']
+    for name, value in values.items():
+        quoted = value.replace('\\', '\\\\').replace('"', '\\"')
+        words += ['-p', f'{name}:="{quoted}"']
+    return words
