@@ -27,7 +27,7 @@ class Store:
         path = self._path(kind, key, '.json')
         try:
             return json.loads(path.read_text(encoding='utf-8'))['result']
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             pass
         except (OSError, ValueError, KeyError, TypeError):
             path.unlink()  # cut off or changed by hand
