@@ -21,6 +21,11 @@ from rclpy.executors import (  # noqa: E402
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
 
 
+_SWITCH_S = 0.001
+"""A thread that computes lets others, such as the control loop, go on after this; Python's own
+5 ms can fall on one tick several times."""
+
+
 class StartError(VlaNavError):
     """ROS cannot be started as it was asked for."""
 
@@ -43,6 +48,7 @@ def run(make_node: Callable, args: list[str] | None = None, threads: int = 1) ->
     rclpy's own signal handlers would close the context first, and with it the publisher that has
     to say the last zero. Here the node's `close` comes first.
     """
+    sys.setswitchinterval(_SWITCH_S)
     ending: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ending.append(1))
