@@ -12,8 +12,9 @@ from vla_nav.bench.timing import paced
 from vla_nav.policy import EngineMissing
 
 CAMERA = (640, 480)
-ROUNDS = 3
-SENTENCE = 'go to the red cone'
+SENTENCE = 'go to the {} cone'
+COLOURS = ('red', 'blue', 'green')
+"""A new sentence for each round: without a camera the node has come to a stop."""
 OVERHEAD = Goal(1.10, at_most=True)
 PATIENCE_S = 120.0
 
@@ -40,18 +41,18 @@ def _through(bench: Bench, engine: str, model) -> Iterator[Result]:
         drive = rig.add_drive()
         if not rig.wait(lambda: drive.worker.policy, PATIENCE_S):
             raise BenchError(f'the drive node has no model: {drive.loader.status}')
-        rig.say(SENTENCE)
         policy, frames = drive.worker.policy, bench.frames()
-        through, alone, seconds = [], [], 2.5 * bench.seconds / ROUNDS
+        through, alone, seconds = [], [], 2.5 * bench.seconds / len(COLOURS)
         enough = max(3, int(seconds * contract.rate_hz))
-        for _ in range(ROUNDS):
+        for colour in COLOURS:
             rig.film(contract.rate_hz)
+            rig.say(SENTENCE.format(colour))
             drive.answers_s.clear()
             if not rig.wait(lambda: len(drive.answers_s) > enough, PATIENCE_S):
                 raise BenchError(f'the drive node does not drive: {drive.doing}')
             rig.cut()
             through += drive.answers_s[1:]
-            policy.reset(SENTENCE)
+            policy.reset(SENTENCE.format(colour))
             step = _stepping(policy, frames)
             alone.append(paced(step, contract.rate_hz, seconds).durations)
         through, alone = np.array(through), np.concatenate(alone)

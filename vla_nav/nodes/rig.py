@@ -40,7 +40,7 @@ class Rig:
     def __init__(self, contract: Contract, width: int, height: int,
                  parameters: Sequence[str] = ()) -> None:
         words = [word for p in parameters for word in ('-p', p)]
-        start_ros(['--ros-args', '--log-level', 'error', *words])
+        start_ros(['--ros-args', '--log-level', 'fatal', *words])
         self.contract = contract
         self.diagnostics: dict[str, str] = {}
         """Newest values of the drive node's diagnostics."""
