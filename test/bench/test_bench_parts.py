@@ -1,12 +1,15 @@
 """Timing, results, and the sections that this machine cannot run as they are meant."""
 
 import json
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 
 from vla_nav.bench import gpu
+from vla_nav.bench.machine import Others
 from vla_nav.bench.result import Goal, Result, Skipped
 from vla_nav.bench.run import Bench, measured, run, write_json
 from vla_nav.bench.timing import alternate, paced
@@ -26,6 +29,19 @@ TINY = {
 @pytest.fixture
 def bench(models, tmp_path):
     return Bench(models / 'forward', tmp_path, quick=True)
+
+
+def test_what_others_take_of_the_machine():
+    """A process beside this one counts, its own work does not."""
+    others = Others()
+    busy = subprocess.Popen([sys.executable, '-c', 'while True: pass'])
+    time.sleep(1.0)
+    share = others.share()
+    others = Others()
+    busy.kill()
+    busy.wait()
+    assert share is None or share > 0.05
+    assert others.share() is None or others.share() >= 0
 
 
 def test_functions_are_called_in_turn():

@@ -23,7 +23,6 @@ def facts() -> dict[str, str]:
         'processor': _processor(),
         'cores': str(len(os.sched_getaffinity(0))),
         'memory': f'{os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30:.0f} GiB',
-        'load at the start': f'{os.getloadavg()[0]:.1f}',
         'GPU': torch.cuda.get_device_name() if torch.cuda.is_available() else 'none',
         'python': platform.python_version(),
     }
@@ -33,6 +32,32 @@ def facts() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+class Others:
+    """What other processes take of the machine while figures are measured (Linux)."""
+
+    def __init__(self) -> None:
+        self._before = self._now()
+
+    def share(self) -> float | None:
+        """Their share of all cores since this object was made; None where it is not known."""
+        now = self._now()
+        if now is None or self._before is None:
+            return None
+        busy, total, own = (after - before for after, before in zip(now, self._before))
+        return max(0.0, (busy - own) / max(total, 1e-9))
+
+    @staticmethod
+    def _now() -> tuple[float, float, float] | None:
+        """Seconds of all cores: busy, in all, and of this process and those it has waited for."""
+        try:
+            words = Path('/proc/stat').read_text(encoding='utf-8').splitlines()[0].split()[1:9]
+        except OSError:
+            return None
+        ticks = [int(word) / os.sysconf('SC_CLK_TCK') for word in words]
+        idle = ticks[3] + ticks[4]
+        return sum(ticks) - idle, sum(ticks), sum(os.times()[:4])
 
 
 def matmul_rate(device: str, dtype: torch.dtype, seconds: float, side: int = 2048) -> float:

@@ -54,15 +54,18 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault('ROS_DOMAIN_ID', str(private_domain()))
     logging.disable_progress_bar()
     facts, results, skips, code = machine.facts(), [], {}, 0
+    others = machine.Others()
     with tempfile.TemporaryDirectory(prefix='vla_nav_bench_') as folder:
         bench = run.Bench(resolve_model(args.model), Path(folder), args.quick, args.seconds)
-        table = Table(facts, bench.checkpoint.name)
+        table = Table(bench.checkpoint.name)
         try:
             run.run(bench, args.sections or run.SECTIONS, results.append, skips.__setitem__,
                     table.begin)
         except KeyboardInterrupt:
             code = 130
-        table.show(results, skips)
+        share = others.share()
+        facts['other work'] = 'unknown' if share is None else f'{100 * share:.0f} % of the cores'
+        table.show(results, skips, facts)
         if args.json:
             run.write_json(args.json, bench, results, skips, facts)
             print(f'written to {args.json}', file=sys.stderr)
@@ -72,10 +75,10 @@ def run(args: argparse.Namespace) -> int:
 class Table:
     """Shows figures as a person would read them."""
 
-    def __init__(self, facts: dict[str, str], model: str) -> None:
+    def __init__(self, model: str) -> None:
         from rich.console import Console
 
-        self._model, self._facts = model, facts
+        self._model = model
         self._console = Console(width=None if sys.stdout.isatty() else _WIDTH)
         self._log = Console(stderr=True)
 
@@ -83,12 +86,12 @@ class Table:
         """Say what is being measured."""
         self._log.print(f'measuring {section} ...')
 
-    def show(self, results: list, skips: dict[str, str]) -> None:
+    def show(self, results: list, skips: dict[str, str], facts: dict[str, str]) -> None:
         """Print the table, and why sections are missing."""
         from rich.table import Table as RichTable
 
         table = RichTable(title=f'{self._model}: ' + ', '.join(
-            f'{name} {value}' for name, value in self._facts.items()))
+            f'{name} {value}' for name, value in facts.items()))
         for column, side in (('section', 'left'), ('figure', 'left'), ('value', 'right'),
                              ('ratio', 'right'), ('over', 'left'), ('goal', 'left')):
             table.add_column(column, justify=side)

@@ -20,7 +20,6 @@ from rclpy.executors import (  # noqa: E402
 )
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
 
-
 _SWITCH_S = 0.001
 """A thread that computes lets others, such as the control loop, go on after this; Python's own
 5 ms can fall on one tick several times."""
