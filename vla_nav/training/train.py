@@ -221,7 +221,7 @@ class Training:
         judge = ClosedLoop(self.settings, self.job.work, self.job.workers,
                            lambda folder: self._save(folder, head, contract, normaliser, {}))
         trainer = self.head_trainer(stage, head, self.variant, contexts, tracks, split,
-                                     normaliser, self.settings.steps, judge)
+                                    normaliser, self.settings.steps, judge)
         trainer.run()
         self._finish(out, trainer, head, None, contract, normaliser, tracks, split, data, new)
 
@@ -276,7 +276,7 @@ class Training:
                 'cached (action tokens, a state token or FiLM); set training.probe=0')
         contexts = self.contexts(dataset, frozen, len(tracks))
         trainer = self.head_trainer('probe', head, frozen, contexts, tracks, split, normaliser,
-                                     self.settings.probe)
+                                    self.settings.probe)
         trainer.run()
         self.measured['probe_seconds'] = trainer.seconds
 
