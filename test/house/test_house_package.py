@@ -14,7 +14,7 @@ import vla_nav
 
 IMPORT_NAMES = {
     'onnxruntime-gpu': 'onnxruntime', 'opencv-python': 'cv2', 'pillow': 'PIL', 'pyyaml': 'yaml',
-    'rerun-sdk': 'rerun'}
+    'rerun-sdk': 'rerun', 'tensorboardx': 'tensorboardX'}
 
 
 def test_one_version(root, wheel):
