@@ -21,7 +21,7 @@ def sample(dataset):
     return draw_sample(dataset, 24, range(len(dataset)))
 
 
-def made_up(said, other=None, form='one token'):
+def made_up(said, other=None, form='max'):
     return Contexts(np.asarray(said, np.float32)[:, None], None if other is None else
                     np.asarray(other, np.float32)[:, None], form)
 
@@ -41,7 +41,7 @@ def test_a_policy_is_like_itself(sample, frozen):
     found = contexts(Policy.load(frozen, device='cpu'), sample)
     similarity = compare_contexts(found, found)
     assert similarity.score == pytest.approx(1.0, abs=1e-5)
-    assert similarity.pooled == 'all tokens'
+    assert similarity.compared == 'all tokens'
     assert similarity.chance < 1.0
 
 
@@ -67,12 +67,22 @@ def test_stronger_adaptation_is_less_alike(sample, save_model, frozen):
     assert scores[0] > scores[1] > scores[2]
 
 
+def test_contexts_that_begin_with_the_last_token_are_compared_by_it(sample, frozen, save_model):
+    """One image token more or less is no adaptation."""
+    own = contexts(Policy.load(frozen, device='cpu'), sample)
+    tokens = contexts(Policy.load(save_model('words', 'openvla_lora'), device='cpu'), sample)
+    assert own.shape == (5, 32) and tokens.shape == (1, 32)
+    found = compare_contexts(own, tokens)
+    assert found.compared == 'last token of the prompt'
+    assert found.score == pytest.approx(1.0, abs=1e-4), 'this LoRA has learned nothing'
+
+
 def test_contexts_of_another_kind_are_pooled_and_of_another_width_have_no_cosine(
         sample, frozen, save_model):
     own = contexts(Policy.load(frozen, device='cpu'), sample)
     oft = contexts(Policy.load(save_model('oft', 'openvla_oft'), device='cpu'), sample)
     pooled = compare_contexts(own, oft)
-    assert (pooled.pooled, own.shape == oft.shape) == ('mean over tokens', False)
+    assert (pooled.compared, oft.shape) == ('mean over tokens', (6, 32))
     assert pooled.cosine is not None and 0 <= pooled.cka <= 1
     wider = Contexts(np.concatenate([own.said, own.said], axis=2), None, own.form)
     found = compare_contexts(own, wider)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 EXAMPLES = """examples:
   vla_nav compare models/frozen models/lora --data data/my_dataset --scenes 200 --out runs/compare
-  vla_nav compare models/* --data data/my_dataset --scenes 200 --out runs/all
+  vla_nav compare models/*/ --data data/my_dataset --scenes 200 --out runs/all
   vla_nav compare models/frozen models/lora --data data/my_dataset --out runs/compare \\
       --episodes 50,100,250,500,1000
 
@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument('--reference', metavar='MODEL', help='the frozen model to hold the others '
                         'against (the first one)')
     parser.add_argument('--episodes', metavar='N,N,...', help='also train the variants of the '
-                        'models on the first N episodes of the dataset, and drive')
+                        'models on the first N episodes of the dataset, and drive them')
     parser.add_argument('--device', default='cpu', help='cpu, cuda or auto (cpu)')
     parser.add_argument('--threads', type=int, default=1,
                         help='of torch, while latencies are measured (1)')
@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
     from vla_nav.errors import VlaNavError
     from vla_nav.evaluation.comparison import CompareSettings, compare
+    from vla_nav.evaluation.curve import measure_curves, parse_counts
     from vla_nav.evaluation.report import Report
     from vla_nav.policy import pick_device
 
@@ -61,8 +62,13 @@ def run(args: argparse.Namespace) -> int:
     settings = CompareSettings(
         args.scenes, args.seed, args.level, args.frames, device=str(pick_device(args.device)),
         workers=args.workers, threads=args.threads)
-    report = Report(compare(args.models, args.data, args.out, settings, args.reference))
+    counts = parse_counts(args.episodes, args.data) if args.episodes else []
+    comparison = compare(args.models, args.data, args.out, settings, args.reference)
+    report = Report(comparison)
     report.write(args.out)
+    if counts:
+        report = Report(comparison, measure_curves(comparison, counts, args.out))
+        report.write(args.out)
     overview = report.overview()
     # Models side by side, as a terminal is narrow.
     table = Table(title=f'{args.scenes} scenes, level {args.level}')
@@ -73,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     console.print(table)
     console.print(f'[bold]{report.verdict.title}[/bold]')
-    for line in report.verdict.sentences:
+    for line in [*report.verdict.sentences, *(curve.finding for curve in report.curves)]:
         console.print(line, highlight=False)
     print(f'report in {args.out / "report.html"} and report.md, figures in compare.json')
     return 0

@@ -15,7 +15,7 @@ from vla_nav import __version__
 from vla_nav.contract import Contract
 from vla_nav.evaluation.errors import EvaluationError
 from vla_nav.policy import Checkpoint, resolve_model
-from vla_nav.policy.checkpoint import MANIFEST
+from vla_nav.policy.checkpoint import ENGINE, MANIFEST
 from vla_nav.policy.files import sha256_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class Model:
     """Short and different from the others'."""
     checkpoint: Checkpoint
     sha256: str
-    """Of everything that decides what it does: not of its model card, nor of what was measured."""
+    """Of everything that decides what it does: not of its model card, what was measured, or an
+    exported engine."""
 
     @property
     def path(self) -> Path:
@@ -134,6 +135,6 @@ def _identity(checkpoint: Checkpoint) -> str:
         'backbone': checkpoint.backbone.sha256, 'contract': checkpoint.contract.to_dict(),
         'statistics': checkpoint.normaliser.to_dict(),
         'files': {name: entry.sha256 for name, entry in checkpoint.files.items()
-                  if name != 'README.md'},
+                  if name != 'README.md' and not name.startswith(f'{ENGINE}/')},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

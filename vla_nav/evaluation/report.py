@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from vla_nav import __version__
 from vla_nav.evaluation import plots
 from vla_nav.evaluation.comparison import Comparison, Measured
 from vla_nav.evaluation.contrasts import candidates, further, trained_parameters, verdict
-from vla_nav.evaluation.curve import Curve
 from vla_nav.evaluation.document import (
     Block,
     Box,
@@ -32,6 +32,9 @@ from vla_nav.evaluation.rollout import FIRST_SEED, Attempt, summarise
 from vla_nav.evaluation.similarity import describe, quantiles
 from vla_nav.evaluation.store import write_text
 from vla_nav.evaluation.verdict import RULES, SIMILAR, Candidate, Verdict
+
+if TYPE_CHECKING:
+    from vla_nav.evaluation.curve import Curve
 
 TITLE = 'Frozen or adapted'
 NONE = '–'
@@ -190,7 +193,7 @@ class Report:
             chance = similarity.chance if similarity else None
             rows.append([
                 each.model.label, '{} x {}'.format(*each.model.checkpoint.context_shape),
-                similarity.pooled if similarity else NONE,
+                similarity.compared if similarity else NONE,
                 _range(similarity.cosine) if similarity else NONE,
                 NONE if chance is None else f'{chance:.3f}',
                 f'{similarity.cka:.3f}' if similarity else NONE, _range(each.movement)])
@@ -222,15 +225,15 @@ class Report:
     def _growth(self) -> list[Block]:
         if not self.curves:
             return []
-        shown = {curve.variant: {count: share(attempts) for count, attempts in
+        shown = {curve.label: {count: share(attempts) for count, attempts in
                                  curve.attempts.items()} for curve in self.curves}
-        rows = [[curve.variant, str(count), rate(attempts)] for curve in self.curves
+        rows = [[curve.label, str(count), rate(attempts)] for curve in self.curves
                 for count, attempts in curve.attempts.items()]
         return [Heading('Data efficiency'),
                 Plot('episodes', plots.success_over_episodes(shown),
                      'Success after training on the first n demonstrations, the same scenes for '
                      'all; bands: 95 % intervals.'),
-                Table(['variant', 'demonstrations', 'success'], rows),
+                Table(['model', 'demonstrations', 'success'], rows),
                 Items([curve.finding for curve in self.curves])]
 
     def _method(self) -> list[Block]:

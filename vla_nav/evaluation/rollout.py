@@ -187,7 +187,7 @@ def _trial(settings, scene, target, swapped):
 def _driven(model: Path, settings: RolloutSettings, parts: Sequence[Sequence[Trial]],
             workers: int, device: str, engine: str) -> Iterator[list[Attempt]]:
     """The attempts of each part, as they are finished."""
-    if workers == 1:
+    if workers == 1 or not parts:
         for part in parts:
             yield _drive(model, settings, part, device, engine)
         return

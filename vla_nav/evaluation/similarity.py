@@ -13,7 +13,7 @@ import numpy as np
 from vla_nav.contract import Frame
 from vla_nav.evaluation.data import Sample
 from vla_nav.evaluation.errors import EvaluationError
-from vla_nav.policy import Policy, Variant
+from vla_nav.policy import Policy
 
 BATCH = 16
 """Frames in one pass."""
@@ -30,7 +30,7 @@ class Contexts:
     other: np.ndarray | None
     """The same frames with another sentence."""
     form: str
-    """What the n vectors are."""
+    """What the n vectors are: the pooling's name, or placeholders."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -42,8 +42,8 @@ class Contexts:
 class Similarity:
     """Two policies' contexts of the same frames and sentences."""
 
-    pooled: str
-    """What was compared: every token side by side, or the mean over them."""
+    compared: str
+    """What of the contexts was compared."""
     cosine: np.ndarray | None
     """(N,), per frame; None between contexts of different size."""
     chance: float | None
@@ -79,6 +79,7 @@ def contexts(policy: Policy, sample: Sample,
     if policy.needs_velocity and sample.velocities is None:
         raise EvaluationError(f"policy '{policy.name}' takes the base's velocity, and the dataset "
                               'has no odometry (observation.state)')
+    oft = policy.variant.decode == 'chunk_oft'
     said, other = [], []
     for start in range(0, len(sample), BATCH):
         part = slice(start, start + BATCH)
@@ -91,31 +92,38 @@ def contexts(policy: Policy, sample: Sample,
                 kept.append(batch.context(frames, velocities))
         progress(len(frames))
     return Contexts(np.concatenate(said), np.concatenate(other) if other else None,
-                    _form(policy.variant))
+                    'placeholders' if oft else policy.variant.context.pooling)
 
 
 def compare_contexts(first: Contexts, second: Contexts) -> Similarity:
     """Compare two policies' contexts of one sample.
 
-    Of contexts of one shape and kind all n tokens are compared, side by side; of others the mean
-    over the tokens. Raises EvaluationError for contexts that do not vary.
+    Contexts of one form and shape are compared whole, token beside token; those that both begin
+    with the last token of the prompt, by that; others by the mean over their tokens. Raises
+    EvaluationError for contexts that do not vary.
     """
     if len(first.said) != len(second.said) or len(first.said) < FEWEST:
         raise EvaluationError(f'contexts of {len(first.said)} and {len(second.said)} frames; '
                               f'expected the same frames, at least {FEWEST}')
-    one, other = vectors(first, second)
+    if first.form == second.form and first.shape == second.shape:
+        compared = 'all tokens'
+        one, other = (c.said.reshape(len(c.said), -1) for c in (first, second))
+    elif {first.form, second.form} <= {'last', 'last+image'}:
+        compared = 'last token of the prompt'
+        one, other = first.said[:, 0], second.said[:, 0]
+    else:
+        compared = 'mean over tokens'
+        one, other = first.said.mean(1), second.said.mean(1)
     cosine = chance = None
     if first.shape[1] == second.shape[1]:
         cosine = cosines(one, other)
         chance = float(np.median(cosines(one, np.roll(other, len(other) // 2, axis=0))))
-    whole = first.form == second.form and first.shape == second.shape
-    pooled = 'all tokens' if whole and first.shape[0] > 1 else 'mean over tokens'
-    return Similarity(pooled, cosine, chance, linear_cka(one, other))
+    return Similarity(compared, cosine, chance, linear_cka(one, other))
 
 
 def describe(similarity: Similarity) -> dict:
     """The figures as plain data."""
-    return {'compared': similarity.pooled, 'similarity': similarity.score, 'cka': similarity.cka,
+    return {'compared': similarity.compared, 'similarity': similarity.score, 'cka': similarity.cka,
             'cosine': quantiles(similarity.cosine),
             'cosine_of_different_frames': similarity.chance}
 
@@ -125,13 +133,6 @@ def quantiles(values: np.ndarray | None) -> dict[str, float] | None:
     if values is None:
         return None
     return dict(zip(('p5', 'p50', 'p95'), np.percentile(values, [5, 50, 95]).tolist()))
-
-
-def vectors(first: Contexts, second: Contexts) -> tuple[np.ndarray, np.ndarray]:
-    """What of two contexts can be compared: (N, n D), or (N, D) of each, float32."""
-    if first.form == second.form and first.shape == second.shape:
-        return tuple(c.said.reshape(len(c.said), -1) for c in (first, second))
-    return first.said.mean(1), second.said.mean(1)
 
 
 def movement(contexts: Contexts) -> np.ndarray | None:
@@ -190,10 +191,3 @@ def _hsic(one: np.ndarray, other: np.ndarray) -> float:
     n = len(one)
     total = (one * other).sum() + one.sum() * other.sum() / ((n - 1) * (n - 2))
     return float(total - 2 / (n - 2) * (one.sum(0) @ other.sum(0))) / (n * (n - 3))
-
-
-def _form(variant: Variant) -> str:
-    pooling = variant.context.pooling
-    if variant.decode == 'chunk_oft':
-        return 'placeholders'
-    return 'one token' if pooling != 'last+image' else pooling

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,14 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
+        """Raises EvaluationError where nothing can be written."""
         self.root = root
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=root):
+                pass
+        except OSError as error:
+            raise _unwritable(root, error) from None
 
     def get(self, kind: str, key: dict, make: Callable[[], dict]) -> dict:
         """Return what was kept of a kind, or make it and keep it; plain data."""
@@ -29,8 +37,11 @@ class Store:
             return json.loads(path.read_text(encoding='utf-8'))['result']
         except (FileNotFoundError, NotADirectoryError):
             pass
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             path.unlink()  # cut off or changed by hand
+        except OSError as error:
+            raise EvaluationError(f'cannot read {path}: {error.strerror}; check its permissions'
+                                  ) from None
         result = make()
         write_text(path, json.dumps({'key': key, 'result': result}))
         return result
@@ -85,5 +96,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as error:
-        raise EvaluationError(f'cannot write {path}: {error.strerror}; give a place that is '
-                              'writable') from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> EvaluationError:
+    return EvaluationError(f'cannot write {path}: {error.strerror}; give a place that is writable')
