@@ -14,6 +14,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 HEAD = 'head.safetensors'
+MARK = 'code_was_run'
 
 
 def edit_manifest(folder: Path, change) -> None:
@@ -87,15 +88,19 @@ def unlisted_weights(folder):
     shutil.copy(folder / HEAD, folder / 'backbone' / 'model-2.safetensors')
 
 
-def remote_code(folder):
-    def change(data):
-        data['auto_map'] = {'AutoModelForImageTextToText': 'evil.Model'}
-        data['model_type'] = 'evil'
-
-    file = folder / 'backbone' / 'config.json'
-    data = json.loads(file.read_text())
-    change(data)
-    file.write_text(json.dumps(data))
+def code_inside(folder):
+    """Code that the configuration asks for and the manifest lists; it leaves a mark if run."""
+    backbone = folder / 'backbone'
+    mark = folder.parent / MARK
+    (backbone / 'evil.py').write_text(
+        'from transformers import Idefics3Config\n'
+        f'open({str(mark)!r}, "w").close()\n'
+        'class Config(Idefics3Config):\n    model_type = "evil"\n')
+    config = json.loads((backbone / 'config.json').read_text())
+    config.update(auto_map={'AutoConfig': 'evil.Config'}, model_type='evil')
+    (backbone / 'config.json').write_text(json.dumps(config))
+    edit_manifest(folder, lambda data: [files.update({name: {}}) for name, files in (
+        ('backbone/evil.py', data['files']), ('evil.py', data['backbone']['files']))])
     reseal(folder)
 
 
@@ -139,6 +144,10 @@ def wrong_shape_of_the_head(folder):
     reseal(folder)
 
 
+def absurd_width(folder):
+    edit_manifest(folder, lambda data: data['variant']['head'].update(width=10**7))
+
+
 def backbone_gone(folder):
     shutil.rmtree(folder / 'backbone')
 
@@ -172,7 +181,7 @@ DAMAGES = {
     pickle_beside: 'weights.pkl: files of type .pkl can run code',
     pickle_as_weights: f'{HEAD}: not a safetensors file',
     unlisted_weights: 'model-2.safetensors: policy.json does not list it',
-    remote_code: 'its configuration cannot be read',
+    code_inside: 'evil.py: files of type .py can run code',
     path_traversal: "'../forward/backbone', which is outside the checkpoint folder",
     path_traversal_of_a_file: "'../outside.json', which is outside the checkpoint folder",
     link_out: f'{HEAD}: it is a link to',
@@ -180,6 +189,7 @@ DAMAGES = {
     newer_format: 'format_version is 99',
     wrong_dimension: 'dimension',
     wrong_shape_of_the_head: 'its weights are not those of the head in policy.json',
+    absurd_width: 'does not fit into memory',
     backbone_gone: 'backbone',
     empty_folder: 'the folder is empty',
     unreadable_file: f'{HEAD}: cannot be read: Permission denied',

@@ -6,7 +6,7 @@ import signal
 import subprocess
 
 import pytest
-from damages import DAMAGES, make_readable
+from damages import DAMAGES, MARK, make_readable
 from harness import FAULTS, NodeProcess, World, drive_words, new_name
 
 CASES = pytest.mark.parametrize(('damage', 'message'), DAMAGES.items(),
@@ -22,6 +22,7 @@ def folder(models, tmp_path):
 
 
 def repair(folder, models) -> None:
+    assert not (folder.parent / MARK).exists(), 'code of the checkpoint was run'
     make_readable(folder)
     shutil.rmtree(folder)
     shutil.copytree(models / 'forward', folder)
@@ -71,6 +72,7 @@ def start(series, models):
         series.process.stdin.write(json.dumps(words).encode() + b'\n')
         series.process.stdin.flush()
         worlds.append(World(name, f'/{name}', series))
+        worlds[0].wait_model()
         return worlds[0]
 
     yield start

@@ -57,7 +57,7 @@ def simulated_world(start_drive):
     """A drive node on simulated time, and its clock."""
     world = start_drive('-p', 'use_sim_time:=true')
     clock = SimulatedClock(world)
-    world.wait(lambda: world.state.get('model'), 'the model')
+    world.wait_model()
     yield world, clock
     world.process.end()
 
@@ -141,7 +141,7 @@ def stepped_world(start_drive):
         pytest.skip('rclpy reads its clock outside of Python')
     world = start_drive(script='stepped_drive')
     clock = SteppedClock(world)
-    world.wait(lambda: world.state.get('model'), 'the model')
+    world.wait_model()
     yield world, clock
     world.process.end()
 

@@ -10,7 +10,7 @@ from faulty_drive import ROWS
 def faulty(start_drive):
     """A drive node whose policy does what the sentence's first word says."""
     world = start_drive('-p', f'execution_horizon:={ROWS}', script='faulty_drive')
-    world.wait(lambda: world.state.get('model'), 'the model')
+    world.wait_model()
     return world
 
 

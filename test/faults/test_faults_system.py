@@ -25,7 +25,7 @@ def test_a_frozen_process_wakes_up_to_a_fault(world):
 
 def test_told_to_end_while_a_model_loads_the_last_commands_are_zeros(start_drive):
     world = start_drive(model='left')
-    world.wait(lambda: world.state.get('model'), 'the model')
+    world.wait_model()
     world.drive()
     assert world.set_parameter('model', 'forward') == (True, '')
     assert world.process.end(signal.SIGTERM) == 0
@@ -59,7 +59,7 @@ class Rolling:
 def test_a_killed_node_falls_silent_and_only_the_base_can_stop(start_drive):
     namespace = f'/killed_{os.getpid()}'
     world = start_drive(namespace=namespace)
-    world.wait(lambda: world.state.get('model'), 'the model')
+    world.wait_model()
     world.drive()
     careful, careless = Rolling(world), Rolling(world, watchdog_s=3600.0)
     world.wait(lambda: min(careful.speed_mps(), careless.speed_mps()) > 0.2, 'both to roll')

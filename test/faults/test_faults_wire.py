@@ -60,6 +60,7 @@ def test_malformed_messages_never_stop_the_node(world):
         time.sleep(GAP_S)
     heard = len(world.commands)
     world.wait(lambda: len(world.commands) > heard + 10, 'more commands')
+    assert all(0.0 <= v <= 0.5 and -1.0 <= w <= 1.0 for _, v, w in world.commands)
     world.wait(lambda: int(world.diagnostics['images refused']) > refused + PAYLOADS // 20,
                'the refusals on /diagnostics')
     assert f'{node.get_namespace()}/camera/image_raw is not a sensor_msgs/msg/Image, skipped' in (

@@ -43,6 +43,8 @@ CONTEXT = Context()
 FAULTS = ROOT / 'test' / 'faults'
 PATIENCE_S = float(os.environ.get('VLA_NAV_TEST_PATIENCE_S', 120.0))
 """How long anything may take on a loaded machine; never part of what is asserted."""
+START_PATIENCE_S = 240.0
+"""The same for a start, when torch is imported."""
 CAMERA_HZ = 20.0
 STALE_S = 0.8
 STALE_NS = round(STALE_S * 1e9)
@@ -185,8 +187,8 @@ class World:
                 self.level, self.summary = status.level, status.message
                 self.diagnostics = {pair.key: pair.value for pair in status.values}
 
-    def wait(self, condition, what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+    def wait(self, condition, what: str, patience_s: float = PATIENCE_S) -> None:
+        deadline = time.monotonic() + patience_s
         while not condition():
             if self.process.process.poll() is not None:
                 pytest.fail(f'the drive node ended, waiting for {what}:\n{self.process.output}')
@@ -194,6 +196,11 @@ class World:
                 pytest.fail(f'waited in vain for {what}; state {self.state}\n'
                             f'{self.process.output[-3000:]}')
             time.sleep(0.01)
+
+    def wait_model(self) -> None:
+        """Until the node's model is loaded, or refused."""
+        self.wait(lambda: self.state.get('model') or self.state.get('state') == 'FAULT',
+                  'the model', START_PATIENCE_S)
 
     def wait_state(self, state: str, reason: str = '') -> None:
         self.wait(lambda: self.state.get('state') == state
@@ -268,7 +275,10 @@ class World:
 @pytest.fixture(scope='session')
 def models(tmp_path_factory):
     """Folder with the tiny models and their robot file."""
-    return tiny_models.build_all(tmp_path_factory.mktemp('models'))
+    folder = tmp_path_factory.mktemp('models')
+    if 'VLA_NAV_TEST_MODELS' in os.environ:
+        return shutil.copytree(os.environ['VLA_NAV_TEST_MODELS'], folder, dirs_exist_ok=True)
+    return tiny_models.build_all(folder)
 
 
 def new_name() -> str:
@@ -315,6 +325,6 @@ def shared_world(start_drive):
 @pytest.fixture
 def world(shared_world):
     """The shared drive node, driving."""
-    shared_world.wait(lambda: shared_world.state.get('model'), 'the model')
+    shared_world.wait_model()
     shared_world.drive()
     return shared_world

@@ -171,7 +171,7 @@ def test_by_itself_it_is_active_before_the_model_is_there(start_drive):
 
 def test_an_error_in_a_transition_leaves_the_base_standing(start_drive):
     world = start_drive(script='../nodes/broken_drive')
-    world.wait(lambda: world.state.get('model'), 'the model')
+    world.wait_model()
     world.drive()
     assert not change(world, 'deactivate')
     assert state(world) == 'unconfigured'

@@ -1,5 +1,7 @@
 """Short episodes of a robot that turns towards a drawn ball, as a dataset of real files."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 
@@ -25,14 +27,15 @@ def draw(place):
 
 def write_dataset(folder, episodes=6, steps=24, images='png', odometry=True):
     """Write bags and build a dataset of them; returns its folder."""
+    contract = CONTRACT if odometry else dataclasses.replace(CONTRACT, odometry=None)
     for number in range(episodes):
         rng = np.random.default_rng(number)
         colour = list(COLOURS)[number % 2]
         text = f'go to the {colour} ball on the {"left" if number % 3 else "right"}'
         metadata = EpisodeMetadata(instruction=text, robot='drawn', outcome='success',
-                                   contract=CONTRACT, started=wall_time())
+                                   contract=contract, started=wall_time())
         with BagWriter(folder / 'bags', f'bag_{number}', metadata) as writer:
-            recorder = LockstepRecorder(writer, CONTRACT, text, SECOND)
+            recorder = LockstepRecorder(writer, contract, text, SECOND)
             place = rng.uniform(-1, 1)
             for step in range(steps):
                 stamp = SECOND + step * SECOND // 10
