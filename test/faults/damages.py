@@ -144,10 +144,6 @@ def wrong_shape_of_the_head(folder):
     reseal(folder)
 
 
-def absurd_width(folder):
-    edit_manifest(folder, lambda data: data['variant']['head'].update(width=10**7))
-
-
 def backbone_gone(folder):
     shutil.rmtree(folder / 'backbone')
 
@@ -189,7 +185,6 @@ DAMAGES = {
     newer_format: 'format_version is 99',
     wrong_dimension: 'dimension',
     wrong_shape_of_the_head: 'its weights are not those of the head in policy.json',
-    absurd_width: 'does not fit into memory',
     backbone_gone: 'backbone',
     empty_folder: 'the folder is empty',
     unreadable_file: f'{HEAD}: cannot be read: Permission denied',
