@@ -27,6 +27,8 @@ class Engine(Protocol):
 
     name: str
     """For people, such as `onnx (CPU)`."""
+    reason: str
+    """Why it is not a quicker one, where it might be."""
 
     def fits(self, instructions: Sequence[str]) -> bool:
         """Whether it can be told these sentences."""
@@ -51,7 +53,6 @@ class TransformersEngine:
         self.model = model
         self.name = 'torch (transformers)'
         self.reason = reason
-        """Why it is not the form of fixed shapes."""
 
     def fits(self, instructions: Sequence[str]) -> bool:
         return True
@@ -77,7 +78,6 @@ class StaticEngine:
         self._graphs: dict[tuple[StaticForward, int], Captured] = {}
         self._captures = model.backbone.device.type == 'cuda'
         self.reason = ''
-        """Why it is no CUDA graph, where it might be one."""
         self._compare()
 
     @property

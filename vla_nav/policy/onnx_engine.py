@@ -155,11 +155,11 @@ class OnnxEngine:
         self._outputs = [o.name for o in self.session.get_outputs()]
 
     def fits(self, instructions: Sequence[str]) -> bool:
-        return all(len(self._prompt(i)['input_ids'][0]) <= self.settings.length
+        return all(self.reader.tokens([i])['input_ids'].shape[1] <= self.settings.length
                    for i in instructions)
 
     def prepare(self, instructions: Sequence[str]) -> list[dict[str, np.ndarray]]:
-        return [self._tokens(self._prompt(i)) for i in instructions]
+        return [self._padded(self.reader.tokens([i])) for i in instructions]
 
     def decide(
         self, images: Sequence[np.ndarray], prepared: list[dict[str, np.ndarray]],
@@ -177,10 +177,7 @@ class OnnxEngine:
         states = [HeadState.of({k.removeprefix(NEXT): v for k, v in r.items()}) for r in rows]
         return torch.cat([r['chunk'] for r in rows]), HeadState.stack(states)
 
-    def _prompt(self, instruction: str) -> dict[str, torch.Tensor]:
-        return self.reader.tokens([instruction])
-
-    def _tokens(self, batch: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    def _padded(self, batch: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
         """As `StaticForward.prepare`."""
         _, image, last = self.backbone.masks(batch)
         ids = batch['input_ids'].masked_fill(image, self.backbone.pad_id)
