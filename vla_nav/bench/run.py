@@ -100,4 +100,4 @@ def write_json(path: Path, bench: Bench, results: Sequence[Result], skips: dict[
         'machine': facts or machine.facts(), 'model': bench.checkpoint.name,
         'model_sha256': bench.checkpoint.model_sha256, 'quick': bench.quick, 'skipped': skips,
         'results': [result.to_dict() for result in results],
-    }, indent=1) + '\n', encoding='utf-8')
+    }, indent=1, default=np.generic.item) + '\n', encoding='utf-8')
