@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from policy_families import random_images
 
-from vla_nav.contract import Frame
+from vla_nav.contract import Camera, Contract, Frame
 from vla_nav.policy import (
     Backbone,
     CheckpointError,
+    ContextSettings,
     HeadSettings,
     Policy,
     TokenSettings,
@@ -202,6 +203,22 @@ def test_other_families_and_heads(family_folder, family, head, words, tmp_path, 
     for image in random_images(5):
         actions = [p.step(Frame(image, 0), np.array([0.2, 0.1])).actions for p in policies]
         np.testing.assert_allclose(actions[0], actions[1], atol=1e-5)
+
+
+def test_frames_that_are_resized_first(backbone, normaliser, save_policy, tmp_path):
+    contract = Contract(camera=Camera(width=96, height=72))
+    variant = Variant(context=ContextSettings(pooling='last'),
+                      head=HeadSettings(kind='mlp', width=16, layers=1, chunk=2))
+    head = make_head(backbone, variant, 72, 96, 2)
+    save_policy(Policy(backbone, head, variant, normaliser, contract), tmp_path / 'saved')
+    assert export(tmp_path / 'saved', frames=2).image == 'pixels'
+    noise = np.random.default_rng(0).integers(0, 256, (72, 96, 3), dtype=np.uint8)
+    actions = []
+    for engine in ('torch', 'onnx'):
+        policy = Policy.load(tmp_path / 'saved', engine=engine)
+        policy.reset('go')
+        actions.append(policy.step(Frame(noise, 0)).actions)
+    np.testing.assert_allclose(actions[0], actions[1], atol=1e-5)
 
 
 def test_the_order_of_providers(monkeypatch):

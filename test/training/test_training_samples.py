@@ -9,7 +9,7 @@ import torch
 from vla_nav.episodes.windows import EpisodeDataset
 from vla_nav.policy import load_variant
 from vla_nav.training.augment import mirror_instruction
-from vla_nav.training.data import fit_normaliser, read_tracks
+from vla_nav.training.data import Demonstrations, read_tracks
 from vla_nav.training.samples import ContextSource, FrameSource, WholeEpisodes, Windows
 from vla_nav.training.settings import TrainingSettings
 
@@ -24,20 +24,21 @@ def recorded(dataset):
 
 
 @pytest.fixture(scope='module')
-def normaliser(recorded):
-    return fit_normaliser(read_tracks(recorded, VARIANT), recorded.contract)
+def data(recorded):
+    """All but the last two episodes to train on."""
+    found = Demonstrations.of(read_tracks(recorded, STATE), recorded.contract, 0.3, 0, {})
+    return replace(found, training=[0, 1, 2, 3], validation=[4, 5])
 
 
 @pytest.fixture
-def source(recorded, normaliser):
+def source(recorded, data):
     def make(settings=PLAIN, variant=STATE):
-        tracks = read_tracks(recorded, variant)
-        return FrameSource(recorded, tracks, [0, 1, 2, 3], [4, 5], variant, normaliser, settings)
+        return FrameSource(recorded, data, variant, settings)
     return make
 
 
-def test_targets_are_the_actions_from_each_frame_on(source, recorded, normaliser):
-    made = source()
+def test_targets_are_the_actions_from_each_frame_on(source, recorded, data):
+    made, normaliser = source(), data.normaliser
     batch = made.batch(3)
     for row, (episode, start, length) in enumerate(made._sampler.rows(3)):
         whole = recorded.window(episode, 0, 24)
@@ -114,12 +115,11 @@ def test_validation_is_of_the_validation_episodes(source, recorded):
     assert sum(half) == 8
 
 
-def test_contexts_keep_their_frames_and_actions(recorded, normaliser):
-    tracks = read_tracks(recorded, VARIANT)
+def test_contexts_keep_their_frames_and_actions(data):
     contexts = [np.full((24, 1, 2), e, np.float16) for e in range(6)]
     settings = TrainingSettings(batch=3)
-    source = ContextSource(contexts, tracks, [0, 1, 2, 3], [4, 5], VARIANT, normaliser, settings)
+    source = ContextSource(contexts, data, VARIANT, settings)
     batch = source.batch(0)
     for row, contexts in enumerate(batch.contexts):
         episode = int(contexts[0, 0, 0])
-        np.testing.assert_array_equal(batch.actions[row], tracks[episode].actions)
+        np.testing.assert_array_equal(batch.actions[row], data.tracks[episode].actions)

@@ -234,8 +234,8 @@ def test_a_head_begins_with_the_trunk_of_a_seven_dimensional_one(
                     {'training.steps': 1, 'training.rate': 0.0},
                     init_from=str(tmp_path / 'arm.safetensors'))
     checkpoint = train(job)
-    assert checkpoint.provenance['init_from'] == {
-        'source': 'arm.safetensors', 'new': ['output.bias', 'output.weight']}
+    assert checkpoint.provenance['data']['head_begun_from'] == {
+        'source': 'arm.safetensors', 'new_weights': ['output.bias', 'output.weight']}
     assert 'arm.safetensors' in (checkpoint.path / 'README.md').read_text()
     kept = load_file(checkpoint.path / 'head.safetensors')
     assert torch.equal(kept['lstm.weight_ih_l0'], tensors['lstm.weight_ih_l0'])
@@ -250,6 +250,8 @@ def test_a_backbone_may_be_shared_with_the_checkpoint_beside(tmp_path, trained, 
     checkpoint = train(job)
     assert checkpoint.backbone.model == 'base' and not (checkpoint.path / 'backbone').exists()
     assert Policy.load(checkpoint.path).backbone.width == 64
+    with pytest.raises(TrainError, match='expected the one inside a checkpoint beside'):
+        train(replace(job, out=tmp_path / 'elsewhere'))
 
 
 TWO = """
@@ -287,6 +289,14 @@ def test_two_processes_train_as_one(tmp_path, dataset, tiny_backbone, questions)
         assert any(not torch.equal(one[n], before.get(n, torch.zeros(1))) for n in one)
         for name, tensor in one.items():
             torch.testing.assert_close(two[name], tensor, atol=3e-4, rtol=1e-3)
+
+
+def test_a_folder_that_is_no_checkpoint_is_not_replaced(tmp_path, dataset, tiny_backbone):
+    job = small_job('frozen_head', tmp_path, dataset, tiny_backbone)
+    job.out.mkdir(parents=True)
+    (job.out / 'thesis.txt').write_text('years of work')
+    with pytest.raises(TrainError, match='exists and is no checkpoint; choose another folder'):
+        train(job)
 
 
 def test_one_episode_is_too_few(tmp_path, dataset, tiny_backbone):

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from vla_nav.policy import ActionNormaliser, load_variant, make_head
+from vla_nav.contract import Contract
+from vla_nav.policy import load_variant, make_head
 from vla_nav.policy.heads import build_head
+from vla_nav.training.data import Demonstrations, Track
 from vla_nav.training.errors import TrainError
 from vla_nav.training.interrupts import Interrupts
 from vla_nav.training.objective import ContextObjective
 from vla_nav.training.resume import ResumeError, read_facts, save_state
-from vla_nav.training.samples import ContextSource, Track
+from vla_nav.training.samples import ContextSource
 from vla_nav.training.settings import TrainingSettings
 from vla_nav.training.trainer import Trainer, make_accelerator
 from vla_nav.training.weights import Average, Weights
@@ -53,13 +55,13 @@ class Source(ContextSource):
 
 def trainer_in(folder, settings=SETTINGS, variant=VARIANT, noise=0.05, **options):
     contexts, tracks = demonstrations()
-    normaliser = ActionNormaliser.fit(np.concatenate([t.actions for t in tracks]), (0, -1),
-                                      (0.5, 1))
+    data = replace(Demonstrations.of(tracks, Contract(), 0.2, 0, {}),
+                   training=list(range(2, 12)), validation=[0, 1])
     torch.manual_seed(0)
     head = build_head(variant.head, 3, 8, 2)
-    source = Source(contexts, tracks, list(range(2, 12)), [0, 1], variant, normaliser, settings)
+    source = Source(contexts, data, variant, settings)
     objective = ContextObjective(head, variant, noise, torch.device('cpu'))
-    return Trainer('test', make_accelerator(), objective, source, normaliser, settings,
+    return Trainer('test', make_accelerator(), objective, source, settings,
                    folder / 'state.safetensors', **options), head, source
 
 
@@ -135,7 +137,7 @@ def test_nothing_to_train_is_said(tmp_path, tiny_backbone, tiny_contract):
     _, _, source = trainer_in(tmp_path)
     with pytest.raises(TrainError, match='nothing trains: tune is head'):
         Trainer('test', make_accelerator(), ContextObjective(head, variant, 0.0, 'cpu'), source,
-                None, SETTINGS, tmp_path / 'state.safetensors')
+                SETTINGS, tmp_path / 'state.safetensors')
 
 
 def test_a_loss_that_is_no_number_stops_training(tmp_path):

@@ -68,7 +68,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train and say where the checkpoint is."""
+    """Train."""
     from vla_nav.contract import Contract
     from vla_nav.errors import VlaNavError
     from vla_nav.share import share_path
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     prompt = context_prompt(backbone)
     if prompt:
         changes = {'context.prompt': prompt, **changes}
-    checkpoint = train(Job(
+    train(Job(
         recipe=recipe.with_settings(changes), backbone=backbone, out=args.out,
         work=args.work or Path('data') / f'train_{args.out.name}', data=args.data,
         cache=args.cache, revision=args.revision,
@@ -95,5 +95,4 @@ def run(args: argparse.Namespace) -> int:
         episodes=args.episodes, rounds=args.rounds, round_episodes=args.round_episodes,
         init_from=args.init_from, questions=args.questions, resume=args.resume,
         share_backbone=args.share_backbone, workers=args.workers))
-    print(f'saved {checkpoint.path}; next: vla_nav rollout --model {checkpoint.path}')
     return 0

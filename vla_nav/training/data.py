@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,7 +12,50 @@ from vla_nav.episodes.lerobot import STATS_PATH
 from vla_nav.episodes.windows import EpisodeDataset
 from vla_nav.policy import ActionNormaliser, NormaliserError, Variant
 from vla_nav.training.errors import TrainError
-from vla_nav.training.samples import Track
+
+
+@dataclass(frozen=True)
+class Track:
+    """The numbers of one episode."""
+
+    actions: np.ndarray
+    """float32 (L, A), SI units."""
+    state: np.ndarray | None = None
+    """float32 (L, A): measured velocities, SI units."""
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """Episodes of one robot, split, with the statistics of those that are trained on."""
+
+    contract: Contract
+    tracks: Sequence[Track]
+    training: list[int]
+    """Episodes to train on."""
+    validation: list[int]
+    """Episodes to validate on, at least one."""
+    normaliser: ActionNormaliser
+    facts: dict
+    """Where they come from."""
+
+    @classmethod
+    def of(cls, tracks: Sequence[Track], contract: Contract, share: float, seed: int,
+           facts: dict) -> Demonstrations:
+        """Keep a share of the episodes for validation; raises TrainError for fewer than two."""
+        count = len(tracks)
+        if count < 2:
+            raise TrainError(f'found {count} episodes to train on; expected at least 2, one of '
+                             'them for validation: record more')
+        order = np.random.default_rng(seed).permutation(count).tolist()
+        kept = min(count - 1, max(1, round(share * count)))
+        training, validation = sorted(order[kept:]), sorted(order[:kept])
+        command = contract.command
+        actions = np.concatenate([tracks[episode].actions for episode in training])
+        normaliser = ActionNormaliser.fit(actions, command.low, command.high)
+        return cls(contract, tracks, training, validation, normaliser, {
+            # Of the first so many episodes all but these are trained on.
+            **facts, 'training_episodes': count, 'validation_episodes': validation,
+            'frames': sum(len(track.actions) for track in tracks)})
 
 
 def read_tracks(dataset: EpisodeDataset, variant: Variant, episodes: int = 0) -> list[Track]:
@@ -48,23 +92,6 @@ def read_tracks(dataset: EpisodeDataset, variant: Variant, episodes: int = 0) ->
     return [Track(dataset.actions[e.first_row:e.first_row + e.length],
                   dataset.state[e.first_row:e.first_row + e.length] if needs_state else None)
             for e in dataset.episodes[:episodes or None]]
-
-
-def split_episodes(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Return the episodes for training and those for validation: at least one of each."""
-    if count < 2:
-        raise TrainError(f'found {count} episodes to train on; expected at least 2, one of them '
-                         'for validation: record more')
-    order = np.random.default_rng(seed).permutation(count).tolist()
-    kept = min(count - 1, max(1, round(share * count)))
-    return sorted(order[kept:]), sorted(order[:kept])
-
-
-def fit_normaliser(tracks: Sequence[Track], contract: Contract) -> ActionNormaliser:
-    """Take action statistics from episodes. Raises NormaliserError on unusable data."""
-    command = contract.command
-    actions = np.concatenate([track.actions for track in tracks])
-    return ActionNormaliser.fit(actions, command.low, command.high)
 
 
 def check_statistics(dataset: EpisodeDataset) -> None:

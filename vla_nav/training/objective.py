@@ -48,6 +48,12 @@ class FrameObjective(Objective):
         super().__init__(model.head, model.variant, model.backbone.device, bf16)
         self.model = model
 
+    def train(self, mode: bool = True) -> FrameObjective:
+        super().train(mode)
+        if self.variant.tune == 'head':
+            self.model.vlm.eval()
+        return self
+
     def loss(self, batch: Batch) -> torch.Tensor:
         loss = self.model(batch.images, batch.instructions, *self._numbers(batch)) * batch.weight
         if not batch.questions:

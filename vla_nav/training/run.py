@@ -25,16 +25,14 @@ class Run:
 
     folder: Path
 
-    @classmethod
-    def begin(cls, folder: Path, settings: dict, resume: bool) -> Run:
+    def begin(self, settings: dict, resume: bool) -> None:
         """Begin a run, or go on with one.
 
         settings: everything that determines its result (JSON). Raises ResumeError where an
         unfinished run would be overwritten, and where one with other settings would go on.
         """
-        run = cls(folder)
-        path = folder / RUN
-        before = run._read()
+        path = self.folder / RUN
+        before = self._read()
         settings = json.loads(json.dumps(settings))
         if resume and before is not None:
             changed = _differences(before.get('settings', {}), settings)
@@ -42,22 +40,24 @@ class Run:
                 raise ResumeError(f'{path} was begun with other settings: {"; ".join(changed)}. '
                                   'Give the same ones to go on, or leave --resume out, or choose '
                                   'another --work folder, to start afresh')
-        elif before is not None and not before.get('finished') and run.states():
-            raise ResumeError(f'{folder} holds an unfinished run; go on with it by --resume, or '
-                              'delete the folder to start afresh')
+        elif before is not None and not before.get('finished') and self._states():
+            raise ResumeError(f'{self.folder} holds an unfinished run; go on with it by --resume, '
+                              'or delete the folder to start afresh')
         else:
-            for state in run.states():
+            for state in self._states():
                 state.unlink()
-        folder.mkdir(parents=True, exist_ok=True)
-        run._write({'settings': settings, **origin(), 'finished': False})
-        return run
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._write({'settings': settings, **origin(), 'finished': False})
 
     def state(self, name: str) -> Path:
         """The training state of one stage."""
         return self.folder / f'{name}.safetensors'
 
-    def states(self) -> list[Path]:
-        """Every training state there is."""
+    def logs(self, name: str) -> Path:
+        """The TensorBoard logs of one stage."""
+        return self.folder / 'logs' / name
+
+    def _states(self) -> list[Path]:
         return sorted(self.folder.glob('*.safetensors'))
 
     def finish(self) -> None:

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 
 from vla_nav.episodes.windows import EpisodeDataset
-from vla_nav.policy import ActionNormaliser, Variant
+from vla_nav.policy import Variant
 from vla_nav.training.augment import (
     mirror_images,
     mirror_instruction,
     mirror_signs,
     vary_images,
 )
+from vla_nav.training.data import Demonstrations
 from vla_nav.training.questions import Question, Questions
 from vla_nav.training.settings import TrainingSettings
 
@@ -33,16 +34,6 @@ class Row(NamedTuple):
     episode: int
     start: int
     length: int
-
-
-@dataclass(frozen=True)
-class Track:
-    """The numbers of one episode."""
-
-    actions: np.ndarray
-    """float32 (L, A), SI units."""
-    state: np.ndarray | None = None
-    """float32 (L, A): measured velocities, SI units."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +112,9 @@ class WholeEpisodes:
 class Source:
     """Batches for training and validation; a subclass adds what the model observes."""
 
-    def __init__(self, tracks: Sequence[Track], variant: Variant, normaliser: ActionNormaliser,
-                 settings: TrainingSettings, sampler: Windows | WholeEpisodes,
-                 validation: Sequence[Row]) -> None:
-        self._tracks, self._variant, self._normaliser = tracks, variant, normaliser
+    def __init__(self, data: Demonstrations, variant: Variant, settings: TrainingSettings,
+                 sampler: Windows | WholeEpisodes, validation: Sequence[Row]) -> None:
+        self._tracks, self._variant, self.normaliser = data.tracks, variant, data.normaliser
         self._settings, self._sampler, self._validation = settings, sampler, validation
         names = variant.head.inputs
         self._needs_state = variant.head.state_token or 'velocity' in names
@@ -165,7 +155,7 @@ class Source:
         length = rows[0].length
         targets = np.lib.stride_tricks.sliding_window_view(after, chunk, axis=1)
         mask = np.lib.stride_tricks.sliding_window_view(valid, chunk, axis=1)
-        normalise = self._normaliser.normalise
+        normalise = self.normaliser.normalise
         parts = {'previous_action': normalise(before[:, :length]),
                  'velocity': None if state is None else normalise(state)}
         names = self._variant.head.inputs
@@ -201,21 +191,20 @@ class Source:
 class FrameSource(Source):
     """Images of a dataset, and questions beside them where the variant mixes them in."""
 
-    def __init__(self, dataset: EpisodeDataset, tracks: Sequence[Track], training: Sequence[int],
-                 validation: Sequence[int], variant: Variant, normaliser: ActionNormaliser,
+    def __init__(self, dataset: EpisodeDataset, data: Demonstrations, variant: Variant,
                  settings: TrainingSettings, questions: Questions | None = None) -> None:
         self._dataset, self._questions = dataset, questions
         self._asked = round(variant.vision_language * settings.batch) if questions else 0
         window = settings.window or max(1, variant.head.window)
-        lengths = [len(track.actions) for track in tracks]
-        sampler = Windows(lengths, training, window, settings.batch - self._asked, settings.seed)
-        every = [Row(e, start, window) for e in validation
+        lengths = [len(track.actions) for track in data.tracks]
+        sampler = Windows(lengths, data.training, window, settings.batch - self._asked,
+                          settings.seed)
+        every = [Row(e, start, window) for e in data.validation
                  for start in range(0, max(1, lengths[e] - window + 1), window)]
         count = min(len(every), max(1, settings.validation_frames // window))
         spread = np.linspace(0, len(every) - 1, count).round().astype(int)
-        super().__init__(tracks, variant, normaliser, settings, sampler,
-                         [every[i] for i in spread])
-        self._signs = mirror_signs(dataset.contract.command.fields)
+        super().__init__(data, variant, settings, sampler, [every[i] for i in spread])
+        self._signs = mirror_signs(data.contract.command.fields)
 
     def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
         batch = super().batch(step, part, parts)
@@ -246,15 +235,14 @@ class FrameSource(Source):
 class ContextSource(Source):
     """Whole episodes as contexts that the frozen backbone gave, float16 (L, n, D) each."""
 
-    def __init__(self, contexts: Sequence[np.ndarray], tracks: Sequence[Track],
-                 training: Sequence[int], validation: Sequence[int], variant: Variant,
-                 normaliser: ActionNormaliser, settings: TrainingSettings) -> None:
+    def __init__(self, contexts: Sequence[np.ndarray], data: Demonstrations, variant: Variant,
+                 settings: TrainingSettings) -> None:
         self._contexts = contexts
-        lengths = [len(track.actions) for track in tracks]
-        sampler = WholeEpisodes(lengths, training, settings.batch, settings.seed)
-        longest = max(lengths[e] for e in validation)
-        super().__init__(tracks, variant, normaliser, settings, sampler,
-                         [Row(e, 0, longest) for e in validation])
+        lengths = [len(track.actions) for track in data.tracks]
+        sampler = WholeEpisodes(lengths, data.training, settings.batch, settings.seed)
+        longest = max(lengths[e] for e in data.validation)
+        super().__init__(data, variant, settings, sampler,
+                         [Row(e, 0, longest) for e in data.validation])
 
     def _join(self, rows: Sequence[Row], rngs, share: float) -> Batch:
         shape = self._contexts[0].shape[1:]

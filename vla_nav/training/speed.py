@@ -8,9 +8,8 @@ from pathlib import Path
 
 from vla_nav.episodes.windows import EpisodeDataset
 from vla_nav.policy import PolicyModel
-from vla_nav.training.data import fit_normaliser, read_tracks, split_episodes
+from vla_nav.training.data import Demonstrations, read_tracks
 from vla_nav.training.objective import FrameObjective
-from vla_nav.training.run import Run
 from vla_nav.training.samples import FrameSource
 from vla_nav.training.settings import load_recipe
 from vla_nav.training.train import Job, Training
@@ -29,24 +28,23 @@ def head_training_speed(data: Path, backbone: str, variant: str = 'frozen_head',
         work = Path(folder)
         training = Training(Job(recipe, backbone, work / 'model', work, data=data,
                                 cache=work / 'cache'))
-        training.files = Run(work)
         dataset = EpisodeDataset(data)
-        tracks = read_tracks(dataset, recipe.variant)
-        split = split_episodes(len(tracks), recipe.training.validation, 0)
-        normaliser = fit_normaliser(tracks, dataset.contract)
-        head, _ = training.new_head(normaliser, dataset.contract)
-        contexts = training.contexts(dataset, recipe.variant, len(tracks))
-        cached = training.head_trainer('cached', head, recipe.variant, contexts, tracks, split,
-                                       normaliser, cached_steps)
+        demonstrations = Demonstrations.of(
+            read_tracks(dataset, recipe.variant), dataset.contract, recipe.training.validation, 0,
+            {})
+        head = training.new_head(demonstrations)
+        contexts = training.contexts(dataset, recipe.variant, len(dataset))
+        cached = training.head_trainer('cached', head, recipe.variant, contexts, demonstrations,
+                                       cached_steps)
         cached.run()
         settings = replace(recipe.training, steps=live_steps, batch=4, window=16, colour=0.0,
                            shift=0.0, validation_frames=16)
         camera = dataset.contract.camera
         model = PolicyModel(training.backbone, recipe.variant, head, camera.height, camera.width)
         model.vlm.requires_grad_(False)
+        source = FrameSource(dataset, demonstrations, recipe.variant, settings)
         live = Trainer('recomputed', training.accelerator, FrameObjective(model, training.bf16),
-                       FrameSource(dataset, tracks, *split, recipe.variant, normaliser, settings),
-                       normaliser, settings, training.files.state('recomputed'))
+                       source, settings, work / 'recomputed.safetensors')
         live.run()
     return {'cached': cached.frames_per_s, 'recomputed': live.frames_per_s,
             'ratio': cached.frames_per_s / live.frames_per_s}

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vla_nav.policy import ActionNormaliser
 from vla_nav.training.errors import TrainError
 from vla_nav.training.interrupts import Interrupts
 from vla_nav.training.objective import Objective
@@ -26,6 +25,8 @@ from vla_nav.training.weights import Average, Weights
 SAVE_EVERY_S = 60.0
 BACKBONE = 'model.vlm.'
 """What the names of a backbone's parameters begin with."""
+Judge = Callable[[], float]
+"""How good the policy is in closed loop, 0 to 1."""
 NO_MEMORY = ("can't allocate memory", 'not enough memory', 'out of memory')
 
 
@@ -57,16 +58,15 @@ def make_accelerator():
 class Trainer:
     """Minimises an objective over a source of batches; goes on from `state` where it exists.
 
-    name: for the progress bar; logs: folder for TensorBoard; judge: after each validation, how
-    good the policy is in closed loop (0 to 1), in the place of its error.
+    name: for the progress bar; logs: folder for TensorBoard; judge: asked after each validation,
+    in the place of its error.
     """
 
     def __init__(self, name: str, accelerator, objective: Objective, source: Source,
-                 normaliser: ActionNormaliser, settings: TrainingSettings, state: Path,
-                 logs: Path | None = None, judge: Callable[[], float] | None = None,
-                 backbone_rate: float = 0.0) -> None:
+                 settings: TrainingSettings, state: Path, logs: Path | None = None,
+                 judge: Judge | None = None, backbone_rate: float = 0.0) -> None:
         self._name, self._accelerator, self._source = name, accelerator, source
-        self._objective, self._normaliser, self._settings = objective, normaliser, settings
+        self._objective, self._settings = objective, settings
         self._state, self._logs, self._judge = state, logs, judge
         self._parts = accelerator.num_processes * settings.accumulate
         self._weights = Weights(objective)
@@ -89,6 +89,7 @@ class Trainer:
         """Spent in this loop, validations too."""
         self.frames = 0
         self._busy = 0.0
+        self._validated = 0
         self._validation: list[Batch] | None = None
 
     @property
@@ -120,18 +121,15 @@ class Trainer:
         with Interrupts() as interrupts, progress, _explained(settings, self._parts), \
                 _writer(self._logs if main else None, self.step) as log, \
                 closing(self._batches()) as batches:
-            saved = time.monotonic()
-            while self.step < settings.steps and not self._stale:
+            due = time.monotonic() + SAVE_EVERY_S
+            while not self._finished(interrupts, progress, log):
                 began = time.monotonic()
                 loss = self._train(*next(batches))
                 self._spent(began, busy=True)
                 self._report(loss, progress, log)
-                if self.step % settings.interval == 0 or self.step == settings.steps:
-                    self._validate(progress, log)
                 stop = self._agreed(interrupts.wished)
-                if stop or time.monotonic() - saved > SAVE_EVERY_S:
-                    self._save()
-                    saved = time.monotonic()
+                if stop or time.monotonic() > due:
+                    due = self._save()
                 if stop:
                     progress.note(f'stopped after step {self.step} of {settings.steps}; the same '
                                   'command with --resume goes on')
@@ -139,6 +137,21 @@ class Trainer:
             self._save()
         self._accelerator.wait_for_everyone()
         self._weights.load_state_dict(self._best.weights)
+
+    def _finished(self, interrupts: Interrupts, progress: Progress, log) -> bool:
+        """Validate if that is due; then, whether there is nothing more to do."""
+        steps = self._settings.steps
+        ended = self.step >= steps
+        if self._validated < self.step and (ended or self.step % self._settings.interval == 0):
+            try:
+                self._validate(progress, log)
+            except Exception:
+                if not interrupts.wished:
+                    raise
+                # Ctrl-C reached the judge's processes as well. What was trained is saved.
+                self._save()
+                raise KeyboardInterrupt from None
+        return ended or self._stale
 
     @property
     def _stale(self) -> bool:
@@ -210,6 +223,7 @@ class Trainer:
             if not self._best.facts or score < self._best.facts['score']:
                 self._best = Best({'step': self.step, 'score': score, 'errors': errors},
                                   self._weights.copy())
+        self._validated = self.step
         self._spent(began)
         progress.report(0, {}, {name: errors[name] for name in ('error', 'success')
                                 if name in errors})
@@ -227,13 +241,15 @@ class Trainer:
             accelerator = self._accelerator
             self._validation = list(self._source.validation(
                 accelerator.process_index, accelerator.num_processes))
-        sums = np.zeros(3 + self._normaliser.action_dim)
+        normaliser = self._source.normaliser
+        sums = np.zeros(3 + normaliser.action_dim)
         for batch in self._validation:
             with self._objective.autocast():
                 chunks = self._objective.predict(batch).float().cpu()
             mask = batch.mask[..., None]
             first = batch.mask[..., 0].numpy() > 0
-            wrong = (self._normaliser.denormalise(chunks[:, :, 0].numpy()) - batch.actions)[first]
+            predicted = normaliser.denormalise(chunks[:, :, 0].numpy())
+            wrong = (predicted - batch.actions)[first]
             sums[0] += float(((chunks.clamp(-1, 1) - batch.targets).abs() * mask).sum())
             sums[1] += float(mask.sum()) * chunks.shape[-1]
             sums[2] += len(wrong)
@@ -270,16 +286,21 @@ class Trainer:
         modules = {'weights': self._weights, 'best': self._best}
         return modules | ({'average': self._average} if self._average is not None else {})
 
-    def _save(self) -> None:
+    def _save(self) -> float:
+        """Write the state; returns when to do so next, so that it takes little of the time."""
+        began = time.monotonic()
         if self._accelerator.is_main_process:
             save_state(self._state, self._modules(), self._optimizer, {
-                'step': self.step, 'seconds': self.seconds, 'frames': self.frames,
-                'busy': self._busy, 'best': self._best.facts})
+                'step': self.step, 'validated': self._validated, 'seconds': self.seconds,
+                'frames': self.frames, 'busy': self._busy, 'best': self._best.facts})
+        now = time.monotonic()
+        return now + max(SAVE_EVERY_S, 20 * (now - began))
 
     def _load(self) -> None:
         facts = load_state(self._state, self._modules(), self._optimizer)
-        self.step, self.seconds, self.frames = facts['step'], facts['seconds'], facts['frames']
-        self._busy, self._best.facts = facts['busy'], facts['best']
+        self.step, self._validated = facts['step'], facts['validated']
+        self.seconds, self.frames, self._busy = facts['seconds'], facts['frames'], facts['busy']
+        self._best.facts = facts['best']
 
 
 @contextmanager
