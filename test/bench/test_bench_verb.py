@@ -51,7 +51,8 @@ def test_figures_stand_beside_what_they_are_held_against(everything):
     sections = {section: [r for r in said['results'] if r['section'] == section]
                 for section in ('engines', 'node', 'ticks')}
     assert any('onnx' in r['name'] for r in sections['engines'])
-    assert {'torch', 'onnx'} <= {w for r in sections['node'] for w in r['name'].split()}
+    through = ' '.join(r['name'] for r in sections['node'])
+    assert 'torch' in through and 'onnx' in through
     assert all(r['ratio'] > 1 for r in sections['node'] if 'p50' in r['name'])
     assert any('swaps' in r['name'] for r in sections['ticks'])
 

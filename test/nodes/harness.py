@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from array import array
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -293,8 +294,8 @@ def drive_words(models: Path, namespace: str, *words: str, model='forward') -> l
             f'stale_timeout_s:={STALE_S}', '-p', 'execution_horizon:=8', *words]
 
 
-@pytest.fixture(scope='session')
-def start_drive(models, tmp_path_factory):
+@contextmanager
+def starting(models, tmp_path_factory):
     """Start drive nodes; each in a namespace of its own, so that they do not meet."""
     worlds = []
 
@@ -310,16 +311,26 @@ def start_drive(models, tmp_path_factory):
         worlds.append(world)
         return world
 
-    yield start
-    for world in worlds:
-        world.process.end()
-        world.close()
+    try:
+        yield start
+    finally:
+        for world in worlds:
+            world.process.end()
+            world.close()
+
+
+@pytest.fixture(scope='module')
+def start_drive(models, tmp_path_factory):
+    """Start drive nodes, which end with the tests of a module."""
+    with starting(models, tmp_path_factory) as start:
+        yield start
 
 
 @pytest.fixture(scope='session')
-def shared_world(start_drive):
+def shared_world(models, tmp_path_factory):
     """One drive node for all tests that leave it as they found it."""
-    return start_drive()
+    with starting(models, tmp_path_factory) as start:
+        yield start()
 
 
 @pytest.fixture

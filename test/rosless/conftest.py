@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault('ROS_DOMAIN_ID', '41')
 os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
 # Jazzy checks assigned fields only when asked to; rosless always does, as Humble.
 os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
 
 from vla_nav import rosless
+from vla_nav.cli.domain import private_domain
 
 NATIVE = rosless.ensure()
 
@@ -40,6 +40,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_report_header():
     kind = 'that of a ROS 2 installation' if NATIVE else 'rosless'
     return f'rclpy: {kind} ({rclpy.__file__ if NATIVE else "vla_nav.rosless"})'
+
+
+@pytest.fixture(scope='session', autouse=True)
+def domain():
+    """Keep out of the domain of what other tests have running: their clock would be heard."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ROS_DOMAIN_ID', str(private_domain()))
+        yield
 
 
 @pytest.fixture
@@ -160,7 +168,7 @@ def start_peer():
 
 
 @pytest.fixture(scope='session')
-def server():
+def server(domain):
     """Return the session's peer: node /peer/server with topics, services and parameters."""
     peer = Peer('server').wait_until_ready()
     yield peer
