@@ -144,6 +144,19 @@ def wrong_shape_of_the_head(folder):
     reseal(folder)
 
 
+def absurd_width(folder):
+    edit_manifest(folder, lambda data: data['variant']['head'].update(width=10**7))
+
+
+def two_colours(folder):
+    path = next(path for path in (folder / 'backbone').glob('*processor_config.json')
+                if 'image_mean' in path.read_text())  # transformers 5 nests it
+    config = json.loads(path.read_text())
+    config.get('image_processor', config)['image_mean'] = [0.5, 0.5]
+    path.write_text(json.dumps(config))
+    reseal(folder)
+
+
 def backbone_gone(folder):
     shutil.rmtree(folder / 'backbone')
 
@@ -185,6 +198,8 @@ DAMAGES = {
     newer_format: 'format_version is 99',
     wrong_dimension: 'dimension',
     wrong_shape_of_the_head: 'its weights are not those of the head in policy.json',
+    absurd_width: 'its weights are not those of the head in policy.json',
+    two_colours: 'cannot be loaded: ValueError',
     backbone_gone: 'backbone',
     empty_folder: 'the folder is empty',
     unreadable_file: f'{HEAD}: cannot be read: Permission denied',

@@ -160,7 +160,7 @@ PROTECTIONS = (
     Protection('a model that breaks a library', (
         Edit(MODELS, '        except Exception as error:  # Whatever a model',
              '        except VlaNavError as error:  # Whatever a model'),), MODEL_CASES,
-        'absurd_width'),
+        'two_colours'),
     Protection('a model is tried before it drives', (
         Edit(MODELS, '            policy.warm_up()\n', ''),), SWAP_CASES, 'not_numbers'),
     Protection('the parameter goes back', (

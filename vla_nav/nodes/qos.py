@@ -13,7 +13,7 @@ from rclpy.qos import (  # noqa: E402
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble has them elsewhere, rosless does not.
+except ImportError:  # Humble has them elsewhere.
     try:
         from rclpy.qos_event import SubscriptionEventCallbacks
     except ImportError:

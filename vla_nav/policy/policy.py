@@ -308,12 +308,13 @@ def _with_onnx(checkpoint: Checkpoint, device: torch.device | str, threads: int 
 
 def load_head(checkpoint: Checkpoint) -> Head:
     """Build a checkpoint's head and fill in its weights."""
-    head = build_head(
-        checkpoint.variant.head, *checkpoint.context_shape, checkpoint.normaliser.action_dim,
-        checkpoint.vision_shape,
-    )
+    with torch.device('meta'):  # takes no memory, should policy.json ask for a lot
+        head = build_head(
+            checkpoint.variant.head, *checkpoint.context_shape, checkpoint.normaliser.action_dim,
+            checkpoint.vision_shape,
+        )
     try:
-        head.load_state_dict(checkpoint.head_state())
+        head.load_state_dict(checkpoint.head_state(), assign=True)
     except RuntimeError as error:
         raise CheckpointError(
             f'{checkpoint.path / HEAD}: its weights are not those of the head in policy.json: '
