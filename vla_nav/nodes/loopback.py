@@ -74,9 +74,11 @@ def echo(topic: str) -> None:
     node.create_subscription(String, topic, publisher.publish, qos.RELIABLE)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    threading.Thread(target=executor.spin, daemon=True).start()
+    spinner = threading.Thread(target=executor.spin, daemon=True)
+    spinner.start()
     sys.stdin.read()
     executor.shutdown()
+    spinner.join()  # rclpy aborts a process that ends while it spins
     node.destroy_node()
     rclpy.try_shutdown()
 

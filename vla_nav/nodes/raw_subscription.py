@@ -78,8 +78,8 @@ class RawSubscription:
     def _subscribe(self) -> list:
         if self._latched:
             # As LatchedSubscription: each kind of reader hears what the other does not.
-            return [self._create(profile, self._once(source))
-                    for source, profile in enumerate((qos.RELIABLE, qos.LATCHED))]
+            return [self._create(qos.RELIABLE, self._once(0)),
+                    self._create(qos.LATCHED, self._once(1), **qos.SILENT)]
         image = self._kind.__name__ in ('Image', 'CompressedImage')
         profile = QoSProfile(
             history=HistoryPolicy.KEEP_LAST, depth=_IMAGE_DEPTH if image else _DEPTH,
@@ -88,7 +88,7 @@ class RawSubscription:
             durability=DurabilityPolicy.VOLATILE)
         return [self._create(profile, self._on_bytes)]
 
-    def _create(self, profile: QoSProfile, on_bytes: OnBytes):
+    def _create(self, profile: QoSProfile, on_bytes: OnBytes, **events):
         topic = self.topic
         if _WITH_INFO:
             def callback(data, info):
@@ -96,8 +96,8 @@ class RawSubscription:
         else:
             def callback(data):
                 on_bytes(topic, bytes(data), 0)
-        return self._node.create_subscription(self._kind, topic, callback, profile,
-                                              callback_group=self._group, raw=True)
+        return self._node.create_subscription(self._kind, topic, callback, profile, raw=True,
+                                              callback_group=self._group, **events)
 
     def _once(self, source: int) -> OnBytes:
         """Pass a message on unless the other subscription just did."""
