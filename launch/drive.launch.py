@@ -20,7 +20,8 @@ from launch_ros.actions import Node
 
 SHARE = Path(get_package_share_directory('vla_nav'))
 PASSED_ON = ('model', 'robot', 'instruction', 'camera_topic', 'cmd_vel_topic')
-COMMAND_TYPES = {'contract': 'contract', 'true': 'TwistStamped', 'false': 'Twist'}
+COMMAND_TYPES = {'true': 'TwistStamped', 'false': 'Twist'}
+BOOLEANS = ('use_sim_time', 'autostart')
 
 
 def nodes(context):
@@ -28,27 +29,31 @@ def nodes(context):
     def value(name):
         return LaunchConfiguration(name).perform(context)
 
-    command_type = COMMAND_TYPES[value('stamped')]
     given = {name: value(name) for name in PASSED_ON if value(name) != 'default'}
-    given['use_sim_time'] = value('use_sim_time') == 'true'
-    if value('autostart') != 'default':
-        given['autostart'] = value('autostart') == 'true'
+    given |= {name: value(name) == 'true' for name in BOOLEANS if value(name) != 'default'}
+    if value('stamped') != 'default':
+        given['command_type'] = COMMAND_TYPES[value('stamped')]
     drive = Node(
         package='vla_nav', executable='drive', name='drive', namespace=value('namespace'),
-        parameters=[value('params_file'), given, {'command_type': command_type}],
+        parameters=[value('params_file'), given],
         output='screen', arguments=['--ros-args', '--log-level', value('log_level')],
         # The last command is a zero: give the node the time to send it.
         sigterm_timeout='5.0', sigkill_timeout='5.0')
     if value('sim') != 'true':
         return [drive]
+    if 'camera_topic' in given or 'cmd_vel_topic' in given:
+        raise RuntimeError('sim:=true: the simulated robot has the topics of its contract; give '
+                           'another contract (robot:=FILE) in the place of camera_topic and '
+                           'cmd_vel_topic')
+    same = {'robot': given.get('robot'), 'command_type': given.get('command_type')}
     # In a group of its own: an included file's params_file would replace ours.
     simulator = GroupAction([IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(SHARE / 'launch' / 'sim.launch.py')),
         launch_arguments={
             'seed': value('seed'), 'level': value('level'), 'namespace': value('namespace'),
-            'robot': given.get('robot', 'sim'), 'command_type': command_type,
-            'publish_clock': value('use_sim_time'), 'log_level': value('log_level'),
-            'params_file': str(SHARE / 'config' / 'sim.yaml')}.items())])
+            'publish_clock': 'true' if given.get('use_sim_time') else 'default',
+            'log_level': value('log_level'), 'params_file': str(SHARE / 'config' / 'sim.yaml'),
+            **{name: text for name, text in same.items() if text}}.items())])
     return [simulator, drive]
 
 
@@ -71,9 +76,10 @@ def generate_launch_description():
                              'carries CompressedImage.'),
         argument('cmd_vel_topic', default_value='default',
                  description="Command topic instead of the contract's."),
-        argument('stamped', default_value='contract', choices=list(COMMAND_TYPES),
-                 description='Command type: true is TwistStamped, false is Twist.'),
-        argument('use_sim_time', default_value='false', choices=['true', 'false'],
+        argument('stamped', default_value='default', choices=['default', *COMMAND_TYPES],
+                 description='Command type: true is TwistStamped, false is Twist; by default as '
+                             'in the contract.'),
+        argument('use_sim_time', default_value='default', choices=['default', 'true', 'false'],
                  description='Take the time from /clock; with sim:=true, publish it there.'),
         argument('autostart', default_value='default', choices=['default', 'true', 'false'],
                  description='Configure and activate the drive node; false: wait for `ros2 '
@@ -82,7 +88,9 @@ def generate_launch_description():
                  description='debug, info, warn, error or fatal.'),
         argument('sim', default_value='false', choices=['true', 'false'],
                  description='Start the simulated robot too.'),
-        argument('seed', default_value='0', description='With sim:=true: seed of the scene.'),
-        argument('level', default_value='standard', choices=['easy', 'standard', 'hard'],
-                 description='With sim:=true: how hard the scene is.'),
+        argument('seed', default_value='default',
+                 description='With sim:=true: seed of the scene (0).'),
+        argument('level', default_value='default',
+                 choices=['default', 'easy', 'standard', 'hard'],
+                 description='With sim:=true: how hard the scene is (standard).'),
         OpaqueFunction(function=nodes)])

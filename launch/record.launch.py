@@ -16,6 +16,7 @@ from launch_ros.actions import Node
 
 SHARE = Path(get_package_share_directory('vla_nav'))
 PASSED_ON = ('robot', 'out', 'extra_topics')
+BOOLEANS = ('use_sim_time', 'autostart')
 
 
 def record_node(context):
@@ -24,9 +25,7 @@ def record_node(context):
         return LaunchConfiguration(name).perform(context)
 
     given = {name: value(name) for name in PASSED_ON if value(name) != 'default'}
-    given['use_sim_time'] = value('use_sim_time') == 'true'
-    if value('autostart') != 'default':
-        given['autostart'] = value('autostart') == 'true'
+    given |= {name: value(name) == 'true' for name in BOOLEANS if value(name) != 'default'}
     return [Node(
         package='vla_nav', executable='record', name='record', namespace=value('namespace'),
         parameters=[value('params_file'), given], output='screen',
@@ -84,8 +83,8 @@ def generate_launch_description():
                  description='Parameters of the recorder; the other arguments come on top.'),
         argument('namespace', default_value='',
                  description='Namespace of the nodes and their relative topics.'),
-        argument('use_sim_time', default_value='false', choices=['true', 'false'],
-                 description='Take the time from /clock.'),
+        argument('use_sim_time', default_value='default', choices=['default', 'true', 'false'],
+                 description='Take the time from /clock (false).'),
         argument('autostart', default_value='default', choices=['default', 'true', 'false'],
                  description='Configure and activate the recorder; false: wait for `ros2 '
                              'lifecycle set`. By default as in params_file: true.'),

@@ -63,8 +63,9 @@ def test_malformed_messages_never_stop_the_node(world):
     assert all(0.0 <= v <= 0.5 and -1.0 <= w <= 1.0 for _, v, w in world.commands)
     world.wait(lambda: int(world.diagnostics['images refused']) > refused + PAYLOADS // 20,
                'the refusals on /diagnostics')
-    assert f'{node.get_namespace()}/camera/image_raw is not a sensor_msgs/msg/Image, skipped' in (
-        world.process.output)
+    if not rosless.is_native():  # Cyclone DDS itself keeps most of them from rclpy
+        assert (f'{node.get_namespace()}/camera/image_raw is not a sensor_msgs/msg/Image, skipped'
+                in world.process.output)
     for publisher in publishers.values():
         node.destroy_publisher(publisher)
     world.emergency.publish(Bool(data=False))

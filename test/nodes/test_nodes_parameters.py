@@ -7,9 +7,12 @@ import pytest
 import yaml
 from harness import PATIENCE_S, ROOT, environment
 
+from vla_nav import rosless
 from vla_nav.nodes import drive_parameters, sim
 from vla_nav.nodes.drive_parameters import contract_file, robot_contract
 from vla_nav.nodes.parameters import ParameterError
+
+NATIVE = rosless.is_native()
 
 
 def start(node: str, *words: str, **more) -> subprocess.CompletedProcess:
@@ -38,9 +41,10 @@ def test_a_bad_parameter_ends_the_node_with_a_message(words, message):
 @pytest.mark.parametrize(('words', 'variables', 'message'), [
     ((), {'ROS_DOMAIN_ID': '500'}, "'500'"),
     ((), {'CYCLONEDDS_URI': '<General><Interfaces><NetworkInterface name="nosuch0"/></Interfaces>'
-          '</General>'}, "'nosuch0', which does not exist; there are:"),
+          '</General>'}, 'nosuch0' if NATIVE else "'nosuch0', which does not exist; there are:"),
     (('--nonsense',), {}, "unknown ROS argument '--nonsense'"),
-    (('--params-file', '/nowhere.yaml'), {}, 'parameter file /nowhere.yaml: No such file'),
+    (('--params-file', '/nowhere.yaml'), {},
+     '/nowhere.yaml' if NATIVE else 'parameter file /nowhere.yaml: No such file'),
 ])
 def test_a_start_that_ros_refuses_ends_with_its_message(words, variables, message):
     done = start('sim', *words, **variables)

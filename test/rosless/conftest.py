@@ -15,8 +15,6 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-# Jazzy checks assigned fields only when asked to; rosless always does, as Humble.
-os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
 
 from vla_nav import rosless
 from vla_nav.cli.domain import private_domain

@@ -10,7 +10,7 @@ from std_srvs.srv import SetBool, Trigger
 @pytest.fixture
 def seen(server, node, spin):
     """Return a node that has discovered the server."""
-    assert spin(lambda: '/peer/server' in node.get_fully_qualified_node_names(), node)
+    assert spin(lambda: ('server', '/peer') in node.get_node_names_and_namespaces(), node)
     assert spin(lambda: node.count_services('/peer/server/set_parameters') == 1, node)
     return node
 
@@ -56,8 +56,9 @@ def test_who_publishes(seen):
     assert info.endpoint_type == TopicEndpointTypeEnum.PUBLISHER
     assert info.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
     assert info.qos_profile.reliability == ReliabilityPolicy.RELIABLE
-    assert str(info.topic_type_hash).startswith('RIHS01_df668c740482bbd48fb39d76a70dfd4b')
     assert any(info.endpoint_gid)
+    if hasattr(info, 'topic_type_hash'):  # not in Humble
+        assert str(info.topic_type_hash).startswith('RIHS01_df668c740482bbd48fb39d76a70dfd4b')
 
 
 def test_who_subscribes(seen, spin):
@@ -96,6 +97,8 @@ def test_clients_and_services_are_counted(node, spin):
 
 
 def test_a_node_can_be_waited_for(server, node):
+    if not hasattr(node, 'wait_for_node'):
+        pytest.skip('Humble cannot')
     assert node.wait_for_node('/peer/server', timeout=20.0)
     assert not node.wait_for_node('/nobody', timeout=0.1)
 

@@ -31,7 +31,7 @@ def test_a_signal_ends_the_spin_and_clears_the_graph(start_peer, node, spin, num
 def test_the_command_line_names_the_node(start_peer, node, spin):
     start_peer('guest', '--ros-args', '-r', '__node:=renamed', '-r', '__ns:=/hotel',
                '-r', 'guest_topic:=room', '-p', 'p:=5')
-    assert spin(lambda: '/hotel/renamed' in node.get_fully_qualified_node_names(), node)
+    assert spin(lambda: ('renamed', '/hotel') in node.get_node_names_and_namespaces(), node)
     assert spin(lambda: node.count_publishers('/hotel/room') == 1, node)
 
 

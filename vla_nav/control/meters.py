@@ -59,7 +59,6 @@ class Ticks:
         self._due_ns: int | None = None
         self._late = Percentiles(1024)
         self.missed = 0
-        self.worst_s = 0.0
 
     def add(self, steady_ns: int) -> None:
         """Note a tick."""
@@ -67,8 +66,7 @@ class Ticks:
         self._due_ns = steady_ns - late_ns % self._period_ns + self._period_ns
         self.missed += late_ns // self._period_ns
         self._late.add(late_ns / 1e9)
-        self.worst_s = max(self.worst_s, late_ns / 1e9)
 
-    def late_s(self) -> tuple[float, float] | None:
-        """p50 and p99 of the lateness of the last 1024 ticks, in s; None before the first."""
-        return self._late.at(50, 99)
+    def late_s(self) -> tuple[float, float, float] | None:
+        """p50, p99 and most of the last 1024 ticks' lateness, in s; None before the first."""
+        return self._late.at(50, 99, 100)

@@ -35,7 +35,7 @@ class DriveReport:
         state, reason = node.doing
         figures = node.controller.figures(now_ns, steady_ns)
         policy = node.worker.policy
-        late_p50_s, late_p99_s = node.ticks.late_s() or (None, None)
+        late_p50_s, late_p99_s, late_most_s = node.ticks.late_s() or (None, None, None)
         warnings = self._warnings(state, figures.policy_hz)
         level = _LEVELS.get(state, DiagnosticStatus.OK)
         if warnings and level == DiagnosticStatus.OK:
@@ -47,7 +47,7 @@ class DriveReport:
             {'state': state, 'reason': reason,
              'instruction': node.controller.instruction,
              'model': policy.name if policy else None,
-             'model sha256': policy.sha256[:12] if policy else None,
+             'model sha256': policy.sha256 if policy else None,
              'engine': policy.engine.name if policy else None,
              'model status': node.loader.status,
              'policy rate (Hz)': figures.policy_hz, 'camera rate (Hz)': figures.frame_hz,
@@ -58,7 +58,7 @@ class DriveReport:
              'chunks dropped': figures.dropped_chunks,
              'ticks missed': node.ticks.missed,
              'tick late p50 (s)': late_p50_s, 'tick late p99 (s)': late_p99_s,
-             'tick late worst (s)': node.ticks.worst_s,
+             'tick late max (s)': late_most_s,
              'other publishers on command topic': self._rivals},
             now_ns)
 

@@ -38,7 +38,18 @@ def start_ros(args: list[str] | None = None) -> None:
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:
-        raise StartError(str(error)) from error
+        text = str(error)
+        if type(error).__name__ == 'UnknownROSArgsError':  # rclpy gives a bare list
+            text = f'unknown ROS argument {text.strip("[]")}'
+        raise StartError(text) from error
+
+
+def _without_trace(error: RuntimeError) -> str:
+    """What rclpy could not make a node for; raises errors of other kinds."""
+    if type(error).__name__ != 'RCLError':
+        raise error
+    return (f'{error}; is ROS_DOMAIN_ID {os.environ.get("ROS_DOMAIN_ID", "0")!r} a number up to '
+            '101, and is each network interface of CYCLONEDDS_URI there?')
 
 
 def run(make_node: Callable, args: list[str] | None = None, threads: int = 1) -> int:
@@ -56,6 +67,10 @@ def run(make_node: Callable, args: list[str] | None = None, threads: int = 1) ->
         node = make_node()
     except VlaNavError as error:
         print(f'error: {error}', file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    except RuntimeError as error:
+        print(f'error: {_without_trace(error)}', file=sys.stderr)
         rclpy.try_shutdown()
         return 2
     executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)

@@ -104,9 +104,11 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         package, _, rest = fullname.partition('.')
         if rest not in ('', 'msg', 'srv'):
             return False
-        # Imports that fail for other reasons must not load the type store.
+        # Imports that fail for other reasons must not load the type store, and may be its own.
         typestore = sys.modules.get(f'{_HERE}.typestore')
         if typestore is None and not package.endswith(('_msgs', '_interfaces', '_srvs')):
+            return False
+        if typestore is not None and not hasattr(typestore, 'store'):
             return False
         return importlib.import_module(f'{_HERE}.typestore').store().has_package(package)
 
