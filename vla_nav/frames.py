@@ -79,7 +79,8 @@ def check_image(message: object) -> None:
         raise FrameError(f'image encoding {encoding[:40]!r} is not known; expected one of '
                          f'{", ".join(ENCODINGS)}')
     if width == 0 or height == 0:
-        raise FrameError(f'image is {width}x{height} pixels; expected a camera image')
+        raise FrameError(f'image is {width}x{height} pixels; expected some; restart the camera or '
+                         'check its driver')
     if width * height > MAX_PIXELS:
         raise FrameError(f'image is {width}x{height} pixels; at most {MAX_PIXELS} are accepted')
     row = row_bytes(message)

@@ -26,7 +26,7 @@ def check_chunk(chunk: ActionChunk) -> None:
     if len(bad):
         row, column = bad[0]
         raise ChunkError(f'policy gave {actions[row, column]} in step {row}, field {column}; '
-                         'expected finite numbers')
+                         'expected finite numbers; resume tries again, another model may do')
     low, high = STEP_LIMITS_S
     if not low <= chunk.step_s <= high:
         raise ChunkError(f'policy gave a step of {chunk.step_s} s; expected {low} to {high}')

@@ -88,13 +88,15 @@ class CameraWatch:
         if self._arrival_ns is None:
             if self._refused_ns:
                 return f'no usable image on {self._topic}: {self._refusal}'
-            return f'no image on {self._topic} yet'
+            return (f'no image on {self._topic} yet; does the camera run, and do its topic and '
+                    'type match the contract (or camera_topic)?')
         silent = steady_ns - self._arrival_ns > self._stale_ns
         age_ns = now_ns - self.stamp_ns
         if (silent or age_ns > self._stale_ns) and self._refused_ns > self._arrival_ns:
             return f'no usable image on {self._topic}: {self._refusal}'
         if silent:
-            return f'camera stale: no new image on {self._topic} for {self._stale_ns / 1e9:g} s'
+            return (f'camera stale: no new image on {self._topic} for {self._stale_ns / 1e9:g} s; '
+                    'does the camera still run?')
         if age_ns > self._stale_ns:
             return (f'camera stale: the newest image on {self._topic} is {age_ns / 1e9:.2f} s old '
                     'by its stamp; is the link too slow, or do the clocks differ?')

@@ -190,11 +190,7 @@ class Recorder:
             running = None
         with self._lock:
             figures = {name: meter.figures(now_ns) for name, meter in self._meters.items()}
-            facts = self._facts(running) if running else {}
-        dropped = facts.get('dropped', {})
-        if running and facts != running.noted:
-            running.noted = facts
-            running.writer.update(**facts)  # so that they outlive a crash
+            dropped = self._facts(running)['dropped'] if running else {}
         return RecorderStatus(
             episode=running.writer.path.name if running else '',
             seconds=(now_ns - running.started_ns) / 1e9 if running else 0.0,
@@ -301,7 +297,16 @@ class Recorder:
                     break
             if time.monotonic() >= due:
                 writer.sync()
+                self._note(running)
                 due = time.monotonic() + period
+
+    def _note(self, running: _Running) -> None:
+        """Bring what is known beside the messages to the disk, so that it outlives a crash."""
+        with self._lock:
+            facts = self._facts(running)
+        if facts != running.noted:
+            running.noted = facts
+            running.writer.update(**facts)
 
     def _declare(self, writer: BagWriter, name: str, qos: tuple[Qos, ...] = ()) -> None:
         msgtype = self._topics[name].msgtype
