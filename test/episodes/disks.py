@@ -29,7 +29,7 @@ def small_disk(folder: Path, megabytes: int):
 def slow_disk(folder: Path, bytes_per_s: int, megabytes: int = 256):
     """An ext4 file system on a loop device that the kernel throttles (cgroup v1, blkio)."""
     if not THROTTLE.exists():
-        raise NoDiskError(f'{THROTTLE} is not there')
+        raise NoDiskError(f'{THROTTLE} is not there (control groups of version 1)')
     disk, image = folder / 'slow_disk', folder / 'slow.img'
     disk.mkdir(parents=True)
     with image.open('wb') as file:
