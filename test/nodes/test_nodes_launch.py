@@ -1,0 +1,98 @@
+"""The launch files, on a real ROS 2: nobody else reads them."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from harness import START_PATIENCE_S, Context, qos, rclpy
+from std_msgs.msg import String
+
+from vla_nav import rosless
+
+if not rosless.is_native():
+    pytest.skip('ROS 2 is not installed', allow_module_level=True)
+
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+try:
+    get_package_share_directory('vla_nav')
+except PackageNotFoundError:
+    pytest.skip('vla_nav is not built in a sourced workspace', allow_module_level=True)
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Return a function that launches drive.launch.py with a simulated robot."""
+    context, started = Context(), []
+    rclpy.init(args=[], context=context)
+    namespace = f'/launched_{os.getpid()}_{time.monotonic_ns()}'
+    node = Node('watcher', namespace=namespace, context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+
+    def start(*words):
+        with open(tmp_path / 'log', 'wb') as log:
+            started.append(subprocess.Popen(
+                ['ros2', 'launch', 'vla_nav', 'drive.launch.py', 'sim:=true',
+                 f'namespace:={namespace}', *words], stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True))
+
+    def wait(condition, what):
+        deadline_s = time.monotonic() + START_PATIENCE_S
+        while not condition():
+            executor.spin_once(timeout_sec=0.1)
+            if time.monotonic() > deadline_s or started[0].poll() is not None:
+                pytest.fail(f'waited in vain for {what}:\n{(tmp_path / "log").read_text()}')
+
+    yield node, start, wait
+    for process in started:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def test_it_drives_to_the_object_named(launch):
+    node, start, wait = launch
+    heard = {}
+    for name in ('sim/task', 'sim/outcome', 'drive/state'):
+        node.create_subscription(
+            String, name, lambda m, name=name: heard.update({name: json.loads(m.data)}),
+            qos.LATCHED)
+    publisher = node.create_publisher(String, 'instruction', qos.LATCHED)
+    start('level:=easy', 'seed:=11')
+    wait(lambda: 'sim/task' in heard, 'the simulated robot')
+    assert (heard['sim/task']['level'], heard['sim/task']['seed']) == ('easy', 11)
+    publisher.publish(String(data=heard['sim/task']['instruction']))
+    wait(lambda: heard.get('drive/state', {}).get('state') == 'DRIVING', 'the drive node')
+    wait(lambda: heard.get('sim/outcome', {}).get('outcome') not in (None, 'running'), 'an end')
+    assert heard['sim/outcome']['outcome'] == 'success'
+
+
+@pytest.mark.parametrize(('words', 'kind'), [
+    ((), 'geometry_msgs/msg/TwistStamped'), (('stamped:=false',), 'geometry_msgs/msg/Twist')])
+def test_arguments_come_on_top_of_the_file_only_where_they_are_given(launch, tmp_path, words,
+                                                                      kind):
+    node, start, wait = launch
+    file = tmp_path / 'mine.yaml'
+    file.write_text('/**:\n  ros__parameters:\n    command_type: TwistStamped\n')
+    start(f'params_file:={file}', *words)
+    topic = node.resolve_topic_name('cmd_vel')
+    wait(lambda: dict(node.get_publisher_names_and_types_by_node(
+        'drive', node.get_namespace())).get(topic) if 'drive' in node.get_node_names() else None,
+        'the drive node')
+    kinds = dict(node.get_publisher_names_and_types_by_node('drive', node.get_namespace()))
+    assert kinds[topic] == [kind]
+
+
+def test_the_simulated_robot_has_the_topics_of_its_contract(tmp_path):
+    done = subprocess.run(['ros2', 'launch', 'vla_nav', 'drive.launch.py', 'sim:=true',
+                           'cmd_vel_topic:=elsewhere'], capture_output=True, text=True,
+                          timeout=START_PATIENCE_S, check=False)
+    assert done.returncode and 'the topics of its contract' in done.stdout + done.stderr
