@@ -45,6 +45,10 @@ class FaultyPolicy:
         time.sleep(4.0)
         return chunk
 
+    def _freeze(self, chunk):
+        time.sleep(3600.0)
+        return chunk
+
     def _slow(self, chunk):
         time.sleep(0.9)
         return chunk

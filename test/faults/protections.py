@@ -109,7 +109,7 @@ PROTECTIONS = (
         Edit(CONTROLLER, '        if machine.latch:\n            return machine.latch\n', ''),),
         CAMERA_CASES, 'it_stops or 1_hz'),
     Protection('actions are finite', (Edit(EXECUTOR, 'if len(bad):', 'if False:'),),
-               POLICY_CASES, 'nan or inf'),
+               POLICY_CASES, 'nan'),
     Protection('actions have two fields', (
         Edit(EXECUTOR, 'if actions.ndim != 2 or', 'if False and'),), POLICY_CASES,
         'shape or empty'),
@@ -127,7 +127,7 @@ PROTECTIONS = (
 """, ''),), POLICY_CASES, 'limits or backwards'),
     Protection("a human's command is finite", (
         Edit(LIMITS, 'finite = math.isfinite(v0) and math.isfinite(v1)', 'finite = True'),),
-        WIRE_CASES, 'messages'),
+        SYSTEM_CASES, 'no_number'),
     Protection('a policy that does not answer', (_NO_POLICY_TIMEOUT,), POLICY_CASES,
                'hang or slow'),
     Protection('a policy that raises', (

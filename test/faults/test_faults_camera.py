@@ -11,8 +11,8 @@ SECOND_NS = 1_000_000_000
 def assert_drives_again(world):
     """After the cause is gone, resume is enough, and nothing less."""
     world.make_image = world.good_image
-    time.sleep(0.3)
-    assert not world.moving
+    time.sleep(0.5)
+    assert not world.moving and world.state['state'] == 'FAULT'
     assert world.call('resume').success
     world.wait_state('DRIVING')
     world.wait(lambda: world.moving, 'a velocity')

@@ -4,6 +4,8 @@ import os
 import signal
 import time
 
+import numpy as np
+import pytest
 from geometry_msgs.msg import TwistStamped
 from harness import PERIOD_NS, NodeProcess, drive_words
 
@@ -23,13 +25,40 @@ def test_a_frozen_process_wakes_up_to_a_fault(world):
     world.wait_state('DRIVING')
 
 
-def test_told_to_end_while_a_model_loads_the_last_commands_are_zeros(start_drive):
+def assert_ends_with_zeros(world, number):
+    assert world.process.end(number) == 0
+    assert [speed for _, *speed in world.commands[-3:]] == [[0.0, 0.0]] * 3
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_told_to_end_while_a_model_loads_the_last_commands_are_zeros(start_drive, number):
     world = start_drive(model='left')
     world.wait_model()
     world.drive()
     assert world.set_parameter('model', 'forward') == (True, '')
-    assert world.process.end(signal.SIGTERM) == 0
-    assert [speed for _, *speed in world.commands[-3:]] == [[0.0, 0.0]] * 3
+    assert_ends_with_zeros(world, number)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_told_to_end_while_the_policy_hangs_the_last_commands_are_zeros(start_drive, number):
+    world = start_drive(script='faulty_drive')
+    world.wait_model()
+    world.drive()
+    world.say('freeze now')
+    world.wait_state('FAULT', 'it hangs')
+    assert_ends_with_zeros(world, number)
+
+
+def test_a_human_s_command_that_is_no_number_is_a_stop(world):
+    heard, command = len(world.commands), TwistStamped()
+    command.twist.linear.x = float('nan')
+    for _ in range(10):
+        world.teleop.publish(command)
+        time.sleep(0.05)
+    world.wait_state('TAKEOVER')
+    assert np.isfinite([speed for _, *speed in world.commands[heard:]]).all()
+    assert not world.moving
+    world.wait_state('DRIVING')
 
 
 class Rolling:
