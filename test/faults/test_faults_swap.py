@@ -55,16 +55,19 @@ def test_the_sentence_stays_and_the_robot_rolls_on(world):
 
 
 def test_its_progress_is_on_diagnostics(world, heavy):
-    seen = set()
-    assert world.set_parameter('model', heavy) == (True, '')
+    seen, wanted = set(), {'loading heavy', 'warming up heavy'}
 
     def finished():
         seen.add(world.diagnostics['model status'])
         return world.diagnostics['model status'] == 'running heavy'
 
-    world.wait(finished, 'the heavy model')
-    assert seen & {'loading heavy', 'warming up heavy'}
-    swap(world, 'forward')
+    for _ in range(20):  # The report comes once a second; a quick machine loads in less.
+        assert world.set_parameter('model', heavy) == (True, '')
+        world.wait(finished, 'the heavy model')
+        swap(world, 'forward')
+        if seen & wanted:
+            return
+    assert seen & wanted
 
 
 def test_the_model_before_is_freed(world, heavy):

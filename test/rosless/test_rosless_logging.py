@@ -15,6 +15,7 @@ LEVELS = """
 from vla_nav import rosless
 rosless.ensure()
 import rclpy
+import rclpy.logging
 rclpy.init(args=['--ros-args', '--log-level', 'noisy:=debug'])
 print(*(int(rclpy.logging.get_logger(name).get_effective_level()) for name in ('noisy', 'calm')))
 rclpy.shutdown()

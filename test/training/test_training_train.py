@@ -273,7 +273,9 @@ train(small_job('rt2', folder, dataset, backbone, plain, questions=questions))
 def test_two_processes_train_as_one(tmp_path, dataset, tiny_backbone, questions):
     (tmp_path / 'two.py').write_text(TWO)
     env = {**os.environ, 'ACCELERATE_USE_CPU': 'true', 'OMP_NUM_THREADS': '1',
-           'PYTHONPATH': str(Path(__file__).parent)}
+           'PYTHONPATH': os.pathsep.join(filter(None, [
+               *map(str, (Path(__file__).parent, Path(__file__).parents[2])),
+               os.environ.get('PYTHONPATH')]))}
     models = []
     for processes in (1, 2):
         folder = tmp_path / str(processes)
