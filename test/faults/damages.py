@@ -196,7 +196,7 @@ DAMAGES = {
     link_out: f'{HEAD}: it is a link to',
     folder_link_out: 'outside the checkpoint folder; put the file itself there',
     newer_format: 'format_version is 99',
-    wrong_dimension: 'dimension',
+    wrong_dimension: 'statistics are of 3 action dimensions',
     wrong_shape_of_the_head: 'its weights are not those of the head in policy.json',
     absurd_width: 'its weights are not those of the head in policy.json',
     two_colours: 'cannot be loaded: ValueError',

@@ -86,7 +86,8 @@ def run(protection: Protection, copy: Path, models: Path) -> tuple[list[str], li
     passed = re.search(r'(\d+) passed', done.stdout)
     if done.returncode not in (0, 1):
         found['ERROR'].append(f'pytest ended with {done.returncode}: {done.stdout[-500:]}')
-    return found['FAILED'], found['ERROR'], int(passed[1]) if passed else 0
+    never_began = [case for case in found['ERROR'] if case not in found['FAILED']]
+    return found['FAILED'], never_began, int(passed[1]) if passed else 0
 
 
 def table(rows: list[tuple[str, list[str], int]]) -> str:
