@@ -65,6 +65,7 @@ def test_its_progress_is_on_diagnostics(world, heavy):
         assert world.set_parameter('model', heavy) == (True, '')
         world.wait(finished, 'the heavy model')
         swap(world, 'forward')
+        world.wait(lambda: world.diagnostics['model status'] == 'running forward', 'the report')
         if seen & wanted:
             return
     assert seen & wanted

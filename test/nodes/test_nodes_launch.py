@@ -77,8 +77,7 @@ def test_it_drives_to_the_object_named(launch):
 
 @pytest.mark.parametrize(('words', 'kind'), [
     ((), 'geometry_msgs/msg/TwistStamped'), (('stamped:=false',), 'geometry_msgs/msg/Twist')])
-def test_arguments_come_on_top_of_the_file_only_where_they_are_given(launch, tmp_path, words,
-                                                                      kind):
+def test_arguments_come_on_top_of_the_file_where_they_are_given(launch, tmp_path, words, kind):
     node, start, wait = launch
     file = tmp_path / 'mine.yaml'
     file.write_text('/**:\n  ros__parameters:\n    command_type: TwistStamped\n')

@@ -225,8 +225,9 @@ class Report:
     def _growth(self) -> list[Block]:
         if not self.curves:
             return []
-        shown = {curve.label: {count: share(attempts) for count, attempts in
-                                 curve.attempts.items()} for curve in self.curves}
+        shown = {curve.label: {count: share(attempts)
+                               for count, attempts in curve.attempts.items()}
+                 for curve in self.curves}
         rows = [[curve.label, str(count), rate(attempts)] for curve in self.curves
                 for count, attempts in curve.attempts.items()]
         return [Heading('Data efficiency'),
