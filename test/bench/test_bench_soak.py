@@ -28,7 +28,7 @@ def test_nothing_grows_and_nothing_is_missed(tmp_path):
     assert said['samples'][-1]['time_s'] >= 120
     assert (tmp_path / 'memory.png').read_bytes().startswith(b'\x89PNG')
     failures = said['failures']
-    if said['ticks missed by a bare loop beside it'] or os.getloadavg()[0] > 4:
+    if said['ticks missed by a bare loop beside it'] or os.getloadavg()[0] > os.cpu_count():
         # The machine was away: the node's ticks and images were late with everybody else's.
         failures = [text for text in failures if 'ticks' not in text and 'faults' not in text]
     else:
