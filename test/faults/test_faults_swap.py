@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,8 @@ def test_its_progress_is_on_diagnostics(world, heavy):
         seen.add(world.diagnostics['model status'])
         return world.diagnostics['model status'] == 'running heavy'
 
-    for _ in range(20):  # The report comes once a second; a quick machine loads in less.
+    for number in range(20):  # The report comes once a second; a quick machine loads in less.
+        time.sleep(number / 20)
         assert world.set_parameter('model', heavy) == (True, '')
         world.wait(finished, 'the heavy model')
         swap(world, 'forward')
