@@ -290,7 +290,9 @@ def test_two_processes_train_as_one(tmp_path, dataset, tiny_backbone, questions)
         before = load_file(tiny_backbone / 'model.safetensors')
         assert any(not torch.equal(one[n], before.get(n, torch.zeros(1))) for n in one)
         for name, tensor in one.items():
-            torch.testing.assert_close(two[name], tensor, atol=3e-4, rtol=1e-3)
+            # Softmax does not see a bias of the keys: its gradient is rounding, which Adam scales.
+            if not name.endswith('k_proj.bias'):
+                torch.testing.assert_close(two[name], tensor, atol=3e-4, rtol=1e-3)
 
 
 def test_a_folder_that_is_no_checkpoint_is_not_replaced(tmp_path, dataset, tiny_backbone):

@@ -48,18 +48,20 @@ def cache_contexts(root: Path, dataset: EpisodeDataset, episodes: Sequence[int],
     """Return float16 (L, n, D) contexts of the episodes, and the seconds that making them took.
 
     What lies under `root` is used where backbone, layer, pooling, prompt, image geometry, frames
-    and instructions are the same; the rest is computed, shared among the processes.
+    and instructions are the same; the rest is computed. Each process has its own episodes,
+    whatever the others have made by then.
     """
     tasks = hashlib.sha256('\n'.join(dataset.tasks).encode()).hexdigest()
     folder = keyed_folder(root, {**context_facts(backbone, variant, dataset.contract),
                                  'dataset_sha256': dataset.sha256, 'tasks_sha256': tasks})
     paths = {episode: folder / f'episodes_{episode:06d}.safetensors' for episode in episodes}
-    missing = [episode for episode in episodes if not paths[episode].exists()]
+    own = episodes[accelerator.process_index::accelerator.num_processes]
+    missing = [episode for episode in own if not paths[episode].exists()]
     camera = dataset.contract.camera
     reader = make_reader(backbone, variant, camera.height, camera.width, ACTION_DIM)
     began = time.monotonic()
-    progress(len(episodes) - len(missing))
-    for episode in missing[accelerator.process_index::accelerator.num_processes]:
+    progress(len(own) - len(missing))
+    for episode in missing:
         contexts = _contexts(dataset, episode, reader)
         actions = dataset.window(episode, 0, len(contexts), images=False).actions
         write_episodes(paths[episode], [contexts], [actions])

@@ -196,7 +196,8 @@ class Training:
     def contexts(self, dataset: EpisodeDataset, variant: Variant, count: int
                  ) -> list[np.ndarray]:
         """Contexts of the dataset's first episodes, from the cache or computed now."""
-        with Progress('contexts', count, unit='episodes', silent=not self.main) as progress:
+        own = len(range(self.accelerator.process_index, count, self.accelerator.num_processes))
+        with Progress('contexts', own, unit='episodes', silent=not self.main) as progress:
             contexts, seconds = cache_contexts(
                 self.job.cache, dataset, range(count), self.backbone, variant, self.accelerator,
                 progress.advance)
