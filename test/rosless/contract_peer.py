@@ -1,6 +1,7 @@
 """The other process of the contract tests: ordinary rclpy nodes, by role."""
 
 import sys
+import time
 
 from vla_nav import rosless
 
@@ -83,6 +84,9 @@ def main():
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException) as error:
         print(f'ended by {type(error).__name__}')
+    end = time.monotonic() + 5.0
+    while rclpy.ok() and time.monotonic() < end:
+        time.sleep(0.01)  # ROS 2 ends the context in a thread of its own
     print(f'ok: {rclpy.ok()}')
     node.destroy_node()
     rclpy.try_shutdown()
