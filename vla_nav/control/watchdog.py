@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from vla_nav.control.settings import ControlSettings
 
 
@@ -42,7 +44,7 @@ class CameraWatch:
         if stamp_ns <= 0:
             return 'its stamp is zero; the camera driver must stamp its images'
         if stamp_ns - now_ns > self._tolerance_ns:
-            return (f'its stamp lies {(stamp_ns - now_ns) / 1e9:.2f} s in the future; synchronise '
+            return (f'its stamp lies {_at_least(stamp_ns - now_ns)} in the future; synchronise '
                     'the clocks, or check use_sim_time')
         if stamp_ns == self.stamp_ns:
             return 'its stamp is the one before; the camera hangs'
@@ -98,11 +100,11 @@ class CameraWatch:
             return (f'camera stale: no new image on {self._topic} for {self._stale_ns / 1e9:g} s; '
                     'does the camera still run?')
         if age_ns > self._stale_ns:
-            return (f'camera stale: the newest image on {self._topic} is {age_ns / 1e9:.2f} s old '
+            return (f'camera stale: the newest image on {self._topic} is {_at_least(age_ns)} old '
                     'by its stamp; is the link too slow, or do the clocks differ?')
         if age_ns < -self._tolerance_ns:
             return (f'the clock went back: the newest image on {self._topic} lies '
-                    f'{-age_ns / 1e9:.2f} s in the future')
+                    f'{_at_least(-age_ns)} in the future')
         if self._unreadable_ns > self._good_ns and steady_ns - self._good_ns > self._stale_ns:
             return f'no usable image on {self._topic}: {self._refusal}'
         if self._freeze_ns and moving_since_ns is not None:
@@ -164,3 +166,9 @@ class PolicyWatch:
 
 def _ns(seconds: float) -> int:
     return round(seconds * 1e9)
+
+
+def _at_least(nanoseconds: int) -> str:
+    """A time to one digit: a reason that changed at every tick would be told at every tick."""
+    step = 10 ** math.floor(math.log10(nanoseconds))
+    return f'at least {nanoseconds // step * step / 1e9:g} s'
