@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from typing import TypeVar
 
 from vla_nav.errors import VlaNavError
+from vla_nav.workers import worker_pool
 
 J = TypeVar('J')
 R = TypeVar('R')
@@ -42,9 +42,7 @@ def _results(work: Callable[[J], R], jobs: Sequence[J], processes: int
         for job in jobs:
             yield job, _guarded(work, job)
         return
-    # Fresh processes, each with one thread per library: forked ones inherit locks and contexts.
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(processes, context, initializer=_single_threaded) as pool:
+    with worker_pool(processes, initializer=_single_threaded) as pool:
         futures = {pool.submit(_guarded, work, job): job for job in jobs}
         try:
             for future in as_completed(futures):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import platform
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 
 from vla_nav.contract import Frame
 from vla_nav.evaluation.models import load_policy
+from vla_nav.workers import worker_pool
 
 STEPS, FEWEST, LIMIT_S = 300, 30, 60.0
 """Frames measured; fewer of a slow policy, but never less than FEWEST, within LIMIT_S."""
@@ -36,7 +35,7 @@ class Latency:
 
 def measure_latency(model: Path, device: str, threads: int) -> Latency:
     """Measure a checkpoint in a fresh process, so that no other model is in its way."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
+    with worker_pool(1) as pool:
         return pool.submit(_measure, model, device, threads).result()
 
 

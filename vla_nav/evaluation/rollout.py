@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from vla_nav.evaluation.models import load_policy
 from vla_nav.sim import LEVELS, SPLITS, Scene, sample_scene
 from vla_nav.sim.task import SUCCESS_RADIUS_M, TIME_LIMIT_S
 from vla_nav.sim.visibility import objects_in_view
+from vla_nav.workers import worker_pool
 
 if TYPE_CHECKING:
     from vla_nav.policy import Policy
@@ -191,7 +191,7 @@ def _driven(model: Path, settings: RolloutSettings, parts: Sequence[Sequence[Tri
         for part in parts:
             yield _drive(model, settings, part, device, engine)
         return
-    pool = ProcessPoolExecutor(min(workers, len(parts)), multiprocessing.get_context('spawn'))
+    pool = worker_pool(min(workers, len(parts)))
     try:
         jobs = [pool.submit(_drive, model, settings, part, device, engine) for part in parts]
         for job in as_completed(jobs):

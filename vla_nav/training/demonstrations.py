@@ -7,9 +7,8 @@ policy drives and the expert only corrects (Ross et al. 2011, DAgger, arXiv 1011
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from vla_nav.contract import ACTION_DIM, Contract
 from vla_nav.evaluation.lockstep import LockStep
 from vla_nav.policy import Backbone, Checkpoint, ContextReader, Variant, load_head
 from vla_nav.sim import Disturbance, sample_scene
+from vla_nav.workers import worker_pool
 
 SHARD = 16
 """Episodes driven side by side and written together."""
@@ -48,8 +48,7 @@ def collect(folder: Path, backbone: Path, variant: Variant, contract: Contract,
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = [list(seeds[i:i + SHARD]) for i in range(0, len(seeds), SHARD)]
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(workers, context) as pool:
+    with worker_pool(workers) as pool:
         jobs = {}
         for number, part in enumerate(parts):
             path = folder / f'episodes_{number:04d}.safetensors'

@@ -7,9 +7,8 @@ simulator knows of it. A shard that exists is not made again, so an interrupted 
 from __future__ import annotations
 
 import math
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy as np
 from vla_nav.contract import Camera
 from vla_nav.frames import prepare_image
 from vla_nav.training.grounding import COLOUR_NAMES, SHAPE_NAMES
+from vla_nav.workers import worker_pool
 
 SHARD = 1000
 POSES_PER_SCENE = 5
@@ -68,8 +68,7 @@ def make_views(folder: Path, camera: Camera, count: int, seed: int, grid: int, w
             missing.append((shard, size))
     if not missing:
         return
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(workers, context) as pool:
+    with worker_pool(workers) as pool:
         jobs = {pool.submit(_make_shard, folder, camera, shard, size, seed, grid): size
                 for shard, size in missing}
         for job in as_completed(jobs):
