@@ -31,9 +31,6 @@ PEER = Path(__file__).with_name('contract_peer.py')
 INTERPRETER = shlex.split(os.environ.get('CONTRACT_PEER', '')) or [sys.executable]
 PATIENCE_S = 20.0
 
-# Shells start background jobs with SIGINT ignored, and children inherit that.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 
 def pytest_report_header():
     kind = 'that of a ROS 2 installation' if NATIVE else 'rosless'
