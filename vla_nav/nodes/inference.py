@@ -73,10 +73,12 @@ class InferenceWorker:
         return self._policy
 
     def use(self, policy: Policy) -> None:
-        """Give the next image to this policy; the one before is let go."""
+        """Give the next image to this policy; the thread frees the memory of the one before."""
         with self._wake:
             self._policy = policy
             self._generation += 1
+            self._dropped = True
+            self._wake.notify()
         self._controller.release()
 
     def drop(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import re
@@ -137,9 +138,14 @@ class ModelLoader:
             return None, f'model {name} cannot be loaded: {type(error).__name__}: {error}'
 
 
+_TRIM = getattr(ctypes.CDLL(None), 'malloc_trim', None) if sys.platform == 'linux' else None
+
+
 def free_memory() -> None:
     """Give back what models held that nobody uses any more, on the GPU too."""
     gc.collect()
+    if _TRIM is not None:
+        _TRIM(0)  # Else glibc keeps the holes between what stays, and each swap makes new ones.
     torch = sys.modules.get('torch')
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
