@@ -42,6 +42,11 @@ def context_facts(backbone: Backbone, variant: Variant, contract) -> dict:
             'image': [camera.width, camera.height, *camera.crop]}
 
 
+def own_episodes(episodes: Sequence[int], accelerator) -> Sequence[int]:
+    """Those whose contexts this process computes."""
+    return episodes[accelerator.process_index::accelerator.num_processes]
+
+
 def cache_contexts(root: Path, dataset: EpisodeDataset, episodes: Sequence[int],
                    backbone: Backbone, variant: Variant, accelerator,
                    progress: Callable[[int], None]) -> tuple[list[np.ndarray], float]:
@@ -55,7 +60,7 @@ def cache_contexts(root: Path, dataset: EpisodeDataset, episodes: Sequence[int],
     folder = keyed_folder(root, {**context_facts(backbone, variant, dataset.contract),
                                  'dataset_sha256': dataset.sha256, 'tasks_sha256': tasks})
     paths = {episode: folder / f'episodes_{episode:06d}.safetensors' for episode in episodes}
-    own = episodes[accelerator.process_index::accelerator.num_processes]
+    own = own_episodes(episodes, accelerator)
     missing = [episode for episode in own if not paths[episode].exists()]
     camera = dataset.contract.camera
     reader = make_reader(backbone, variant, camera.height, camera.width, ACTION_DIM)

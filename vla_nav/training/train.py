@@ -28,7 +28,7 @@ from vla_nav.policy import (
 )
 from vla_nav.policy.checkpoint import HEAD, MANIFEST
 from vla_nav.policy.prompts import IMAGE
-from vla_nav.training.contexts import cache_contexts, can_cache, context_facts
+from vla_nav.training.contexts import cache_contexts, can_cache, context_facts, own_episodes
 from vla_nav.training.data import Demonstrations, Track, check_statistics, read_tracks
 from vla_nav.training.demonstrations import collect, load_episodes
 from vla_nav.training.errors import TrainError
@@ -196,10 +196,11 @@ class Training:
     def contexts(self, dataset: EpisodeDataset, variant: Variant, count: int
                  ) -> list[np.ndarray]:
         """Contexts of the dataset's first episodes, from the cache or computed now."""
-        own = len(range(self.accelerator.process_index, count, self.accelerator.num_processes))
-        with Progress('contexts', own, unit='episodes', silent=not self.main) as progress:
+        episodes = range(count)
+        with Progress('contexts', len(own_episodes(episodes, self.accelerator)), unit='episodes',
+                      silent=not self.main) as progress:
             contexts, seconds = cache_contexts(
-                self.job.cache, dataset, range(count), self.backbone, variant, self.accelerator,
+                self.job.cache, dataset, episodes, self.backbone, variant, self.accelerator,
                 progress.advance)
         self.measured['contexts_seconds'] = seconds
         return contexts
