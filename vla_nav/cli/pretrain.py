@@ -8,6 +8,7 @@ from pathlib import Path
 
 EXAMPLES = """examples:
   vla_nav pretrain                                  the shipped model's backbone (an hour or so)
+  vla_nav pretrain --start models/nano/backbone --rate 0.3 --seed 1 --out data/better
   vla_nav pretrain --views 2000 --vision-samples 2000 --language-samples 2000 --out data/tiny
 """
 
@@ -26,12 +27,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                         help='folder for views, features and training states (data/pretrain)')
     parser.add_argument('--robot', type=Path, help='contract whose camera geometry to use '
                         '(config/robots/sim.yaml)')
+    parser.add_argument('--start', default='', metavar='DIR',
+                        help='go on from this nano model instead of from nothing')
     parser.add_argument('--views', type=int, help='rendered frames')
     parser.add_argument('--vision-samples', type=int, help='frames seen by the vision stage')
     parser.add_argument('--language-samples', type=int, help='frames seen by the language stage')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
                         help='rendering processes (one per core)')
+    parser.add_argument('--rate', type=float, default=1.0, metavar='FACTOR',
+                        help='times the usual learning rates (1; less when going on)')
     parser.set_defaults(func=run)
 
 
@@ -42,11 +47,12 @@ def run(args: argparse.Namespace) -> int:
     from vla_nav.contract import Contract
     from vla_nav.share import share_path
     from vla_nav.training.pretrain import PretrainSettings, pretrain
-    settings = PretrainSettings(seed=args.seed)
+    settings = PretrainSettings(seed=args.seed, start=args.start)
     settings = replace(
         settings, views=args.views or settings.views,
-        vision=replace(settings.vision, samples=args.vision_samples or settings.vision.samples),
-        language=replace(settings.language,
+        vision=replace(settings.vision, rate=args.rate * settings.vision.rate,
+                       samples=args.vision_samples or settings.vision.samples),
+        language=replace(settings.language, rate=args.rate * settings.language.rate,
                          samples=args.language_samples or settings.language.samples))
     contract = Contract.load(args.robot or share_path('config/robots/sim.yaml'))
     pretrain(args.out, args.work, contract.camera, settings, args.workers)

@@ -30,6 +30,7 @@ from vla_nav.training.grounding import (
     cell,
     sentence,
 )
+from vla_nav.training.precision import half_precision
 from vla_nav.training.resume import cosine_rate, load_state, save_state
 from vla_nav.training.views import Views
 
@@ -219,7 +220,7 @@ def cache_features(tower: nn.Module, views: Views, path: Path, width: int,
     from vla_nav.training.vision import to_pixels
     patches = views.colour.shape[1] * views.colour.shape[2]
     features = np.lib.format.open_memmap(path, 'w+', np.float16, (len(views), patches, width))
-    with torch.inference_mode(), torch.autocast('cpu', torch.bfloat16):
+    with torch.inference_mode(), half_precision():
         for start in range(0, len(views), batch):
             chosen = range(start, min(start + batch, len(views)))
             pixels = to_pixels(np.stack([views.image(i) for i in chosen]))
@@ -259,7 +260,7 @@ def train_language(model, asker: Asker, features: np.ndarray, views: Views,
             pending = loader.submit(prepare, step + 1)
             for group in optimizer.param_groups:
                 group['lr'] = cosine_rate(step, steps, settings.warm_up, settings.rate)
-            with torch.autocast('cpu', torch.bfloat16):
+            with half_precision():
                 hidden = hidden_states(model, images, packed)
             word_loss, place_loss, right = answer_losses(model, hidden.float(), packed, asker)
             (word_loss + place_loss).backward()

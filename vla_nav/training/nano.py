@@ -95,6 +95,15 @@ def build_model(settings: NanoSettings, tokenizer, seed: int = 0):
     return model
 
 
+def shape(config) -> NanoSettings:
+    """Read the shape off the config of any Idefics3 model."""
+    vision, text = config.vision_config, config.text_config
+    return NanoSettings(
+        vision.image_size, vision.patch_size, vision.hidden_size, vision.num_hidden_layers,
+        text.num_hidden_layers, vision.hidden_size // vision.num_attention_heads, text.head_dim,
+        config.scale_factor, text.vocab_size - len(LOCATION_TOKENS))
+
+
 def build_processor(settings: NanoSettings, tokenizer):
     """Make the processor: one square image, no splitting, pixels to [-1, 1]."""
     from transformers import Idefics3Processor

@@ -11,6 +11,7 @@ import torch
 
 from vla_nav.contract import Camera
 from vla_nav.errors import VlaNavError
+from vla_nav.policy import Backbone
 from vla_nav.training import nano
 from vla_nav.training.grounding import BEARINGS, DISTANCES, WHERE
 from vla_nav.training.language import (
@@ -37,6 +38,8 @@ class PretrainError(VlaNavError):
 class PretrainSettings:
     """Everything that determines the nano VLM."""
 
+    start: str = ''
+    """A nano VLM of the same shape to go on from; empty: from nothing."""
     views: int = 90_000
     """Rendered frames."""
     held_out: int = 2000
@@ -69,9 +72,8 @@ def pretrain(out: Path, work: Path, camera: Camera, settings: PretrainSettings,
     views = load_views(work / 'views', settings.views)
     held_out = load_views(work / 'held_out', settings.held_out)
 
-    tokenizer = nano.build_tokenizer(settings.nano, settings.seed)
-    processor = nano.build_processor(settings.nano, tokenizer)
-    model = nano.build_model(settings.nano, tokenizer, settings.seed)
+    model, processor = _start(settings)
+    tokenizer = processor.tokenizer
     tower = model.model.vision_model
     with Progress('vision tower', settings.vision.samples) as progress:
         head = train_vision(tower, settings.nano.width, views, settings.vision, settings.seed,
@@ -92,6 +94,20 @@ def pretrain(out: Path, work: Path, camera: Camera, settings: PretrainSettings,
         {'prompt': PROMPT, 'settings': asdict(settings), 'figures': figures},
         indent=1))
     return figures
+
+
+def _start(settings: PretrainSettings) -> tuple:
+    """Make the model and its processor, or read them."""
+    if not settings.start:
+        tokenizer = nano.build_tokenizer(settings.nano, settings.seed)
+        model = nano.build_model(settings.nano, tokenizer, settings.seed)
+    else:
+        backbone = Backbone.load(settings.start, dtype=torch.float32)
+        model, tokenizer = backbone.model, backbone.tokenizer
+        if WHERE not in tokenizer.get_vocab() or nano.shape(model.config) != settings.nano:
+            raise PretrainError(f'{settings.start} is no nano VLM of the shape {settings.nano}: '
+                                'one can go on only from what `vla_nav pretrain` made')
+    return model, nano.build_processor(settings.nano, tokenizer)
 
 
 def prefix_ids(processor) -> list[int]:

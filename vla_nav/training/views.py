@@ -108,14 +108,15 @@ def _make_shard(folder: Path, camera: Camera, shard: int, size: int, seed: int,
                 grid: int) -> None:
     from safetensors.numpy import save_file
 
-    from vla_nav.sim import Renderer, sample_scene
+    from vla_nav.sim import ALL_PAIRS, Renderer, sample_scene
     cv2.setNumThreads(1)
     rng = np.random.default_rng((seed, shard))
     renderers = [Renderer(width, height) for width, height in CAMERA_SIZES]
     jpegs = []
     columns: dict[str, list] = {'colour': [], 'shape': [], 'distance_m': [], 'objects': []}
     while len(jpegs) < size:
-        scene = sample_scene(int(rng.integers(1 << 62)), str(rng.choice(LEVELS)))
+        scene = sample_scene(int(rng.integers(1 << 62)), str(rng.choice(LEVELS)),
+                             pairs=ALL_PAIRS)
         renderer = renderers[rng.choice(len(renderers), p=CAMERA_SHARES)]
         for _ in range(min(POSES_PER_SCENE, size - len(jpegs))):
             pose = sample_pose(scene, rng)

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from vla_nav.training.grounding import COLOUR_NAMES, DISTANCES, SHAPE_NAMES, distance_bin
+from vla_nav.training.precision import half_precision
 from vla_nav.training.resume import cosine_rate, load_state, save_state
 from vla_nav.training.views import Views
 
@@ -74,7 +75,7 @@ def train_vision(tower: nn.Module, width: int, views: Views, settings: VisionSet
             pending = loader.submit(_batch, views, settings.batch, seed, step + 1)
             for group in optimizer.param_groups:
                 group['lr'] = cosine_rate(step, steps, settings.warm_up, settings.rate)
-            with torch.autocast('cpu', torch.bfloat16):
+            with half_precision():
                 hidden = tower(pixel_values=pixels).last_hidden_state
             losses, right = patch_losses(head(hidden.float()), colour, shape, distance)
             sum(losses).backward()
