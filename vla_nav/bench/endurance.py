@@ -184,18 +184,27 @@ class Endurance:
             'image to command, last 256, p50 (s)': float(said['latency p50 (s)']),
             'image to command, last 256, p99 (s)': float(said['latency p99 (s)']),
             'drive': self._memory('drive_mib'), 'sim': self._memory('sim_mib'),
-            'threads when settled': self._after()[0].drive_threads,
-            'threads at the end': self.samples[-1].drive_threads, 'exit codes': codes}
+            **self._threads(), 'exit codes': codes}
         return {**figures, 'settings': asdict(settings), 'failures': _failures(figures)}
+
+    def _before(self) -> list[Sample]:
+        """The last swap before it counts."""
+        settled_s = self._settings.settle_s
+        return [s for s in self.samples
+                if settled_s - self._settings.swap_every_s <= s.time_s < settled_s]
 
     def _after(self) -> list[Sample]:
         return [s for s in self.samples if s.time_s >= self._settings.settle_s]
 
+    def _threads(self) -> dict[str, int]:
+        """Usual numbers, without those that load a model for a second."""
+        after = self._after()
+        return {'threads when settled': _usual(self._before()),
+                'threads at the end': _usual(after[-max(1, len(after) // 10):])}
+
     def _memory(self, name: str) -> dict[str, float]:
         """Peak of the last swap before it counts, and of all afterwards, in MiB."""
-        settled_s = self._settings.settle_s
-        before = [getattr(s, name) for s in self.samples
-                  if settled_s - self._settings.swap_every_s <= s.time_s < settled_s]
+        before = [getattr(s, name) for s in self._before()]
         after = [getattr(s, name) for s in self._after()]
         return {'settled (MiB)': round(max(before), 1), 'peak after (MiB)': round(max(after), 1),
                 'median of the last tenth (MiB)': round(float(
@@ -264,6 +273,10 @@ def _failures(figures: dict) -> list[str]:
     found += [f'the {node} node ended with code {code}'
               for node, code in figures['exit codes'].items() if code]
     return found
+
+
+def _usual(samples: list[Sample]) -> int:
+    return int(np.median([s.drive_threads for s in samples]))
 
 
 def _resident_mib(pid: int) -> float:

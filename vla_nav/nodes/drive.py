@@ -45,6 +45,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 
 from vla_nav.nodes import messages, qos, runner  # noqa: E402
 from vla_nav.nodes.command import CommandOutput  # noqa: E402
+from vla_nav.nodes.control_loop import ControlLoop  # noqa: E402
 from vla_nav.nodes.drive_parameters import (  # noqa: E402
     PARAMETERS,
     control_settings,
@@ -110,9 +111,7 @@ class DriveNode(ManagedNode):
             except InstructionError as error:
                 self.get_logger().error(f'parameter {error}')
         # On a steady clock: a simulated one that pauses must not silence the node.
-        self.create_timer(settings.period_s, self._periodic_tick,
-                          callback_group=MutuallyExclusiveCallbackGroup(),
-                          clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._loop = ControlLoop(settings.period_s, self._periodic_tick, self._tick_failed)
         self.create_timer(1.0, self._diagnose, callback_group=self._side,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
         if values['autostart']:
@@ -309,6 +308,9 @@ class DriveNode(ManagedNode):
         self.ticks.add(time.monotonic_ns())
         self._tick()
 
+    def _tick_failed(self, error: Exception) -> None:
+        self.get_logger().error(f'{type(error).__name__}: {error}', throttle_duration_sec=1.0)
+
     def _tick(self) -> None:
         if self.output.closed:
             return
@@ -357,6 +359,7 @@ class DriveNode(ManagedNode):
     def close(self) -> bool:
         """Leave the robot standing: the last commands are zeros. False if a thread still runs."""
         self.output.close()
+        self._loop.close()
         idle = self.loader.close()
         return self.worker.close() and idle
 

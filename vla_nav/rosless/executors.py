@@ -269,6 +269,10 @@ class MultiThreadedExecutor(Executor):
         self._most_active = num_threads
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix='rosless-callback')
         self._failed: deque[PoolFuture] = deque()
+        # All threads now: one that starts in the middle of a drive looks like one that leaked.
+        started = threading.Barrier(num_threads)
+        for _ in range(num_threads):
+            self._pool.submit(started.wait)
 
     def _spin_once(self, timeout_sec: float | None, reached: Callable[[], bool]) -> None:
         try:
