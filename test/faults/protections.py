@@ -99,12 +99,14 @@ PROTECTIONS = (
         Edit(WATCHDOG, 'before, self._before = self._before, (now_ns, steady_ns)',
              'before = None'),), CLOCK_CASES, 'jumps or is_set'),
     Protection('the control loop runs on a steady clock', (
-        Edit(DRIVE, """self._periodic_tick,
-                          callback_group=MutuallyExclusiveCallbackGroup(),
-                          clock=Clock(clock_type=ClockType.STEADY_TIME))""",
-             """self._periodic_tick,
+        Edit(DRIVE, """ControlLoop(settings.period_s, self._periodic_tick, self._tick_failed)""",
+             """ControlLoop(settings.period_s, lambda: None, self._tick_failed)
+        self.create_timer(settings.period_s, self._periodic_tick,
                           callback_group=MutuallyExclusiveCallbackGroup())"""),),
         CLOCK_CASES, 'pauses_with_its_camera'),
+    Protection('a tick that raises is not the last', (
+        Edit('nodes/control_loop.py', 'self._on_error(error)', 'raise'),),
+        'nodes/test_nodes_control_loop.py', 'raises'),
     Protection('a fault is latched', (
         Edit(CONTROLLER, '        if machine.latch:\n            return machine.latch\n', ''),),
         CAMERA_CASES, 'it_stops or 1_hz'),

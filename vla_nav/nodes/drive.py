@@ -111,7 +111,7 @@ class DriveNode(ManagedNode):
             except InstructionError as error:
                 self.get_logger().error(f'parameter {error}')
         # On a steady clock: a simulated one that pauses must not silence the node.
-        self._loop = ControlLoop(settings.period_s, self._periodic_tick, self._tick_failed)
+        self.loop = ControlLoop(settings.period_s, self._periodic_tick, self._tick_failed)
         self.create_timer(1.0, self._diagnose, callback_group=self._side,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
         if values['autostart']:
@@ -359,7 +359,7 @@ class DriveNode(ManagedNode):
     def close(self) -> bool:
         """Leave the robot standing: the last commands are zeros. False if a thread still runs."""
         self.output.close()
-        self._loop.close()
+        self.loop.close()
         idle = self.loader.close()
         return self.worker.close() and idle
 

@@ -56,6 +56,8 @@ class DriveReport:
              'images refused': figures.refused_images,
              'images replaced by newer ones': node.worker.replaced,
              'chunks dropped': figures.dropped_chunks,
+             'control loop': ('real-time priority' if node.loop.real_time
+                              else 'ordinary priority'),
              'ticks missed': node.ticks.missed,
              'tick late p50 (s)': late_p50_s, 'tick late p99 (s)': late_p99_s,
              'tick late max (s)': late_most_s,
