@@ -56,6 +56,22 @@ def test_a_camera_of_another_size_is_refused(tmp_path):
         pretrain(tmp_path / 'vlm', tmp_path, Camera(), SETTINGS, workers=1)
 
 
+def test_one_can_go_on_from_a_model_of_the_same_shape(backbone, tmp_path):
+    from safetensors.torch import load_file
+    out, _ = backbone
+    nothing = replace(SETTINGS, views=10, held_out=10, start=str(out),
+                      vision=replace(SETTINGS.vision, samples=0),
+                      language=replace(SETTINGS.language, samples=0))
+    pretrain(tmp_path / 'same', tmp_path, CAMERA, nothing, workers=1)
+    before, after = (load_file(folder / 'model.safetensors')
+                     for folder in (out, tmp_path / 'same'))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+    other = replace(nothing, nano=replace(NANO, width=128))
+    with pytest.raises(PretrainError, match='is no nano VLM of the shape'):
+        pretrain(tmp_path / 'other', tmp_path / 'other_work', CAMERA, other, workers=1)
+
+
 def test_views_know_what_they_show(work, backbone):
     views = load_views(work / 'views', 60)
     in_view = (views.objects[:, :, 0] >= 0).any(1)

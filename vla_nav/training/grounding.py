@@ -19,8 +19,8 @@ COLOUR_NAMES = tuple(COLOURS)
 SHAPE_NAMES = tuple(SHAPES)
 PAIRS = tuple((COLOUR_NAMES.index(colour), SHAPE_NAMES.index(shape))
               for colour, shape in ALL_PAIRS)
-"""What is asked about. Among them are the simulator's unseen pairs: no demonstration shows those, but
-vision-language data does, as a model from the web has seen more than any robot's data holds
+"""What is asked about. Among them are the simulator's unseen pairs: no demonstration shows those,
+but vision-language data does, as a model from the web has seen more than any robot's data holds
 (RT-2, arXiv 2307.15818)."""
 WHERE = '<where>'
 CAPTION = '<caption>'

@@ -22,5 +22,5 @@ def cpu_has_bfloat16() -> bool:
 
 
 def half_precision() -> torch.autocast:
-    """Autocast to bfloat16 on processors that have it; a context that changes nothing elsewhere."""
+    """Autocast to bfloat16 where the processor has it; elsewhere the context changes nothing."""
     return torch.autocast('cpu', torch.bfloat16, enabled=cpu_has_bfloat16())
