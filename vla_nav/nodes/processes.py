@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from vla_nav.errors import VlaNavError
 
+PARENT = 'VLA_NAV_PARENT'
+"""Variable of the environment: the process id with which a node ends."""
 _END_TIMEOUT_S = 8.0
 
 
@@ -18,8 +21,17 @@ class RunError(VlaNavError):
     """A node of a run did not start or did not live."""
 
 
+def orphaned() -> bool:
+    """Whether this process was started by `NodeProcesses` and what started it is gone."""
+    parent = os.environ.get(PARENT, '')
+    return parent.isdecimal() and os.getppid() != int(parent)
+
+
 class NodeProcesses:
-    """Starts nodes; the output of each goes to `<name>.log` in a folder."""
+    """Starts nodes; the output of each goes to `<name>.log` in a folder.
+
+    They end with this process, even if that is killed.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -31,7 +43,7 @@ class NodeProcesses:
             process = self._processes[node] = subprocess.Popen(
                 [sys.executable, '-m', f'vla_nav.nodes.{node}', *words],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                start_new_session=True)
+                start_new_session=True, env={**os.environ, PARENT: str(os.getpid())})
         return process.pid
 
     def wait(self, condition: Callable[[], object], timeout_s: float, what: str) -> None:

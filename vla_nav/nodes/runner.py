@@ -20,6 +20,8 @@ from rclpy.executors import (  # noqa: E402
 )
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
 
+from vla_nav.nodes.processes import orphaned  # noqa: E402
+
 _SWITCH_S = 0.001
 """A thread that computes lets others, such as the control loop, go on after this; Python's own
 5 ms can fall on one tick several times."""
@@ -53,7 +55,7 @@ def _without_trace(error: RuntimeError) -> str:
 
 
 def run(make_node: Callable, args: list[str] | None = None, threads: int = 1) -> int:
-    """Spin a node until SIGINT, SIGTERM or shutdown; returns the exit code.
+    """Spin a node until SIGINT, SIGTERM, shutdown or its parent's end; returns the exit code.
 
     rclpy's own signal handlers would close the context first, and with it the publisher that has
     to say the last zero. Here the node's `close` comes first.
@@ -76,7 +78,7 @@ def run(make_node: Callable, args: list[str] | None = None, threads: int = 1) ->
     executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
     executor.add_node(node)
     try:
-        while not ending and rclpy.ok():
+        while not ending and rclpy.ok() and not orphaned():
             _spin(executor, node)
     finally:
         clean = node.close() is not False

@@ -1,0 +1,43 @@
+"""Nodes that a verb started end with it, however it ends."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from harness import PATIENCE_S, environment
+
+_STARTS = """
+import sys, time
+from pathlib import Path
+from vla_nav.nodes.processes import NodeProcesses, parameter_words
+nodes = NodeProcesses(Path(sys.argv[1]))
+print(nodes.start('sim', parameter_words(level='easy')), flush=True)
+time.sleep(600)
+"""
+
+
+def alive(pid):
+    try:
+        return ') Z ' not in Path(f'/proc/{pid}/stat').read_text()
+    except FileNotFoundError:
+        return False
+
+
+def until(condition):
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not condition() and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    assert condition()
+
+
+def test_a_killed_verb_leaves_no_node_behind(tmp_path):
+    verb = subprocess.Popen([sys.executable, '-c', _STARTS, str(tmp_path)], env=environment(),
+                            stdout=subprocess.PIPE, text=True)
+    node = int(verb.stdout.readline())
+    until(lambda: 'scene' in (tmp_path / 'sim.log').read_text())
+    assert alive(node)
+    verb.kill()
+    verb.wait()
+    until(lambda: not alive(node))
+    assert 'Traceback' not in (tmp_path / 'sim.log').read_text()
