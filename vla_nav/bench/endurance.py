@@ -53,7 +53,7 @@ class Sample:
     """Since the robot began to drive."""
     drive_mib: float
     sim_mib: float
-    """Memory in use (resident set)."""
+    """Most memory in use (resident set) since the sample before."""
     drive_threads: int
     driving: bool
 
@@ -107,16 +107,20 @@ class Endurance:
         settings, monitor, nodes = self._settings, self._monitor, self._nodes
         began_s = time.monotonic()
         say_s, swap_s, sample_s = settings.say_every_s, settings.swap_every_s, 0.0
+        # A swap's peak lasts for less than the time between two samples.
+        peaks = [0.0, 0.0]
         state, model = monitor.drive['state'], monitor.drive['model']
         while (passed_s := time.monotonic() - began_s) < 60 * settings.minutes:
             before, state = state, monitor.drive['state']
             self._faults += state == 'FAULT' != before
             before, model = model, monitor.drive['model']
             self._taken_over += model != before
+            nodes.check()
+            peaks = [max(pair) for pair in zip(peaks, _memories(drive, sim))]
             if passed_s >= sample_s:
                 sample_s += _SAMPLE_S
-                nodes.check()
-                self._sample(passed_s, drive, sim)
+                self._sample(passed_s, peaks, drive)
+                peaks = [0.0, 0.0]
             if passed_s >= say_s:
                 say_s += settings.say_every_s
                 self._say()
@@ -128,12 +132,12 @@ class Endurance:
                    'the last model')
         self._taken_over += self._wanted != model
         time.sleep(_SAMPLE_S)
-        self._sample(time.monotonic() - began_s, drive, sim)
+        self._sample(time.monotonic() - began_s, _memories(drive, sim), drive)
 
-    def _sample(self, passed_s: float, drive: int, sim: int) -> None:
+    def _sample(self, passed_s: float, memories: list[float], drive: int) -> None:
         state = self._monitor.drive
-        sample = Sample(round(passed_s, 2), _resident_mib(drive), _resident_mib(sim),
-                        _threads(drive), state['state'] == 'DRIVING')
+        sample = Sample(round(passed_s, 2), *memories, _threads(drive),
+                        state['state'] == 'DRIVING')
         self.samples.append(sample)
         self._on_sample(sample, state)
 
@@ -279,8 +283,8 @@ def _usual(samples: list[Sample]) -> int:
     return int(np.median([s.drive_threads for s in samples]))
 
 
-def _resident_mib(pid: int) -> float:
-    return int(_status(pid, 'VmRSS').split()[0]) / 1024
+def _memories(*pids: int) -> list[float]:
+    return [int(_status(pid, 'VmRSS').split()[0]) / 1024 for pid in pids]
 
 
 def _threads(pid: int) -> int:

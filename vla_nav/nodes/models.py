@@ -37,7 +37,7 @@ class ModelLoader:
         self._lock = threading.Condition()
         self._wanted: str | None = None
         self._thread: threading.Thread | None = None
-        self._closed = False
+        self._closed = self._spared = False
         self.status = 'no model asked for'
         """For diagnostics: what is loading and how far, or how the last request ended."""
 
@@ -114,6 +114,16 @@ class ModelLoader:
             if name == self._wanted:
                 self.status = status
 
+    def _spare_libraries(self) -> None:
+        """Once: a collection that looks through all of torch takes several control ticks.
+
+        So does counting what is spared already (`gc.get_freeze_count`).
+        """
+        if not self._spared:
+            gc.collect()
+            gc.freeze()
+            self._spared = True
+
     def _load(self, name: str) -> tuple[object | None, str | None]:
         try:
             from transformers.utils import logging
@@ -125,10 +135,7 @@ class ModelLoader:
                                  self._engine)
             self._progress(f'warming up {name}', name)
             policy.warm_up()
-            if not gc.get_freeze_count():
-                # A collection that looks through all of torch takes several control ticks.
-                gc.collect()
-                gc.freeze()
+            self._spare_libraries()
             return policy, None
         except Exception as error:  # Whatever a model file does to a library, the robot goes on.
             if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
