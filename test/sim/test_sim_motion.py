@@ -32,6 +32,17 @@ def test_the_same_seed_gives_the_same_path():
     assert np.abs(path(4) - path(5)).max() > 1e-4
 
 
+def test_the_path_is_that_of_the_task_and_ends_with_it():
+    simulation = Simulation(sample_scene(1), 0, time_limit_s=2.0)
+    drive(simulation, (0.0, 0.5), 1.0)
+    assert len(simulation.path) == 1 + round(1.0 / STEP_S)
+    drive(simulation, (0.0, 0.5), 5.0)
+    assert 2.0 / STEP_S <= len(simulation.path) <= 2.0 / STEP_S + 2
+    simulation.retarget(0)
+    assert len(simulation.path) == 1
+    assert simulation.path[0].tolist() == list(simulation.pose)
+
+
 def test_acceleration_is_limited_and_commands_act_with_a_delay():
     base = Base((0, 0, 0), 0, EXACT)
     speeds, turns = [], []

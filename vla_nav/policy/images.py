@@ -107,7 +107,8 @@ def _layout(processor, pixels: torch.Tensor, constants: dict) -> tuple[Step, Siz
     """How uint8 planes (B, 3, h, w) become pixel values, and their size (h, w)."""
     scale, shift = _affine(processor)
     if pixels.ndim != 2 or 'image_grid_thw' not in constants:
-        return _planes(scale, shift), tuple(pixels.shape[-2:])
+        height, width = pixels.shape[-2:]
+        return _planes(scale, shift, width), (height, width)
     _, rows, columns = constants['image_grid_thw'][0].tolist()
     side, merge, repeats = (
         getattr(processor, name) for name in ('patch_size', 'merge_size', 'temporal_patch_size'))
@@ -123,13 +124,13 @@ def _layout(processor, pixels: torch.Tensor, constants: dict) -> tuple[Step, Siz
     return patches, (rows * side, columns * side)
 
 
-def _planes(scale: torch.Tensor, shift: torch.Tensor) -> Step:
+def _planes(scale: torch.Tensor, shift: torch.Tensor, width: int) -> Step:
+    scale, shift = scale.repeat(width), shift.repeat(width)
+
     def planes(planes: torch.Tensor) -> torch.Tensor:
         """Rescaled and normalised, in memory still (B, h, w, 3): one pass over long rows."""
-        width = planes.shape[3]
         rows = planes.permute(0, 2, 3, 1).flatten(2).to(torch.float32)
-        rows.mul_(scale.repeat(width)).add_(shift.repeat(width))
-        return rows.unflatten(2, (width, 3)).permute(0, 3, 1, 2)
+        return torch.addcmul(shift, rows, scale).unflatten(2, (width, 3)).permute(0, 3, 1, 2)
 
     return planes
 

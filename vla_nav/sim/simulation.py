@@ -76,7 +76,7 @@ class Simulation:
 
     @property
     def path(self) -> np.ndarray:
-        """Every pose so far, (n, 3), STEP_S apart."""
+        """Every pose from the instruction to the end of its task, (n, 3), STEP_S apart."""
         return np.array(self._path)
 
     def step(self, action, duration_s: float = 0.1) -> Outcome:
@@ -102,6 +102,7 @@ class Simulation:
         self.scene = self.scene.with_target(index, template)
         self.collided = False
         self._judge = Judge(self.scene, self.time_s, self._time_limit_s)
+        self._path = [self.pose]
 
     def render(self) -> np.ndarray:
         """What the camera sees now, uint8 (height, width, 3) RGB.
@@ -121,7 +122,8 @@ class Simulation:
         if touched:
             self.collided = True
             self.base.block((*before[:2], self.pose[2]))
-        self._path.append(self.pose)
+        if self.outcome is Outcome.RUNNING:  # A node drives on for days.
+            self._path.append(self.pose)
         self._judge.observe(self.time_s, *self.pose[:2], *self.velocity, touched)
 
 
