@@ -55,7 +55,7 @@ class CompareSettings:
 
     @property
     def unseen(self) -> RolloutSettings:
-        """Scenes whose target is a colour and shape that training never shows together."""
+        """Scenes whose target is a colour and shape that no demonstration shows together."""
         return replace(self.seen, split='unseen-pairs', swap=False)
 
 
