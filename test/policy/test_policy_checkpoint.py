@@ -53,6 +53,11 @@ def test_every_file_is_listed(checkpoint_folder):
     assert {'head.safetensors', 'README.md', 'backbone/model.safetensors'} <= listed
 
 
+def test_everybody_may_read_it(checkpoint_folder):
+    for path in (checkpoint_folder, *checkpoint_folder.rglob('*')):
+        assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path
+
+
 def test_the_model_card_has_the_figures(checkpoint_folder):
     card = (checkpoint_folder / 'README.md').read_text()
     assert '| success | 0.5 |' in card and 'seed: 3' in card and 'linear.x (m/s' in card

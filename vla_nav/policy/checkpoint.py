@@ -215,7 +215,6 @@ def save_checkpoint(
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f'.{target.name}.', dir=target.parent))
     try:
-        temporary.chmod(0o755)
         state = {k: v.detach().cpu().contiguous() for k, v in head.state_dict().items()}
         save_file(state, temporary / HEAD)
         if tuning is not None:

@@ -64,7 +64,6 @@ def export(
     target = checkpoint.path / ENGINE
     temporary = Path(tempfile.mkdtemp(prefix=f'.{ENGINE}.', dir=checkpoint.path))
     try:
-        temporary.chmod(0o755)
         write_graph(form, _example(policy, form), temporary / GRAPH)
         settings = GraphSettings(
             checkpoint.model_sha256, form.length, form.image_name, 0.0, frames,

@@ -141,7 +141,13 @@ def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:
 
 
 def replace_folder(temporary: Path, target: Path) -> None:
-    """Put a finished folder in the place of an older one, which stays if anything fails."""
+    """Put a finished folder in the place of an older one, which stays if anything fails.
+
+    Everybody may read it: temporary folders, and files that safetensors writes, are their
+    owner's alone, but a robot's service may be another user.
+    """
+    for path in (temporary, *temporary.rglob('*')):
+        path.chmod(0o755 if path.is_dir() else 0o644)
     if not target.exists():
         os.replace(temporary, target)
         return

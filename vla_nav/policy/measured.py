@@ -30,7 +30,6 @@ def record_measured(path: Path, figures: Mapping, notes: str | None = None) -> C
         provenance['notes'] = notes
     temporary = Path(tempfile.mkdtemp(prefix=f'.{root.name}.', dir=root.parent))
     try:
-        temporary.chmod(0o755)
         copy_files(root, temporary, [name for name in checkpoint.files if name != CARD])
         if (root / ENGINE).is_dir():
             shutil.copytree(root / ENGINE, temporary / ENGINE)

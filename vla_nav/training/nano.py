@@ -119,3 +119,5 @@ def save(model, processor, path: Path) -> None:
     """Write an ordinary Hugging Face folder (config, tokenizer, processor, safetensors)."""
     model.save_pretrained(path, safe_serialization=True)
     processor.save_pretrained(path)
+    for file in path.iterdir():
+        file.chmod(0o644)  # safetensors are their owner's alone otherwise
