@@ -188,7 +188,7 @@ class Endurance:
             'image to command, last 256, p50 (s)': float(said['latency p50 (s)']),
             'image to command, last 256, p99 (s)': float(said['latency p99 (s)']),
             'drive': self._memory('drive_mib'), 'sim': self._memory('sim_mib'),
-            **self._threads(), 'exit codes': codes}
+            **self._thread_counts(), 'exit codes': codes}
         return {**figures, 'settings': asdict(settings), 'failures': _failures(figures)}
 
     def _before(self) -> list[Sample]:
@@ -200,7 +200,7 @@ class Endurance:
     def _after(self) -> list[Sample]:
         return [s for s in self.samples if s.time_s >= self._settings.settle_s]
 
-    def _threads(self) -> dict[str, int]:
+    def _thread_counts(self) -> dict[str, int]:
         """Usual numbers, without those that load a model for a second."""
         after = self._after()
         return {'threads when settled': _usual(self._before()),
