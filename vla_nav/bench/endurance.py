@@ -200,11 +200,14 @@ class Endurance:
     def _after(self) -> list[Sample]:
         return [s for s in self.samples if s.time_s >= self._settings.settle_s]
 
+    def _last_tenth(self) -> list[Sample]:
+        after = self._after()
+        return after[-max(1, len(after) // 10):]
+
     def _thread_counts(self) -> dict[str, int]:
         """Usual numbers, without those that load a model for a second."""
-        after = self._after()
         return {'threads when settled': _usual(self._before()),
-                'threads at the end': _usual(after[-max(1, len(after) // 10):])}
+                'threads at the end': _usual(self._last_tenth())}
 
     def _memory(self, name: str) -> dict[str, float]:
         """Peak of the last swap before it counts, and of all afterwards, in MiB."""
@@ -212,7 +215,7 @@ class Endurance:
         after = [getattr(s, name) for s in self._after()]
         return {'settled (MiB)': round(max(before), 1), 'peak after (MiB)': round(max(after), 1),
                 'median of the last tenth (MiB)': round(float(
-                    np.median(after[-max(1, len(after) // 10):])), 1),
+                    np.median([getattr(s, name) for s in self._last_tenth()])), 1),
                 'growth': round(max(after) / max(before) - 1, 4)}
 
 

@@ -140,14 +140,18 @@ def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:
         shutil.copyfile(source / name, copy)
 
 
-def replace_folder(temporary: Path, target: Path) -> None:
-    """Put a finished folder in the place of an older one, which stays if anything fails.
+def make_readable(folder: Path) -> None:
+    """Let everybody read a folder: a robot's service may be another user.
 
-    Everybody may read it: temporary folders, and files that safetensors writes, are their
-    owner's alone, but a robot's service may be another user.
+    Temporary folders, and files that safetensors writes, are their owner's alone.
     """
-    for path in (temporary, *temporary.rglob('*')):
+    for path in (folder, *folder.rglob('*')):
         path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def replace_folder(temporary: Path, target: Path) -> None:
+    """Put a finished folder in the place of an older one, which stays if anything fails."""
+    make_readable(temporary)
     if not target.exists():
         os.replace(temporary, target)
         return

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vla_nav.policy.files import make_readable
 from vla_nav.training.grounding import CAPTION, LOCATION_TOKENS, NOWHERE, WHERE, corpus
 
 IMAGE = '<image>'
@@ -119,5 +120,4 @@ def save(model, processor, path: Path) -> None:
     """Write an ordinary Hugging Face folder (config, tokenizer, processor, safetensors)."""
     model.save_pretrained(path, safe_serialization=True)
     processor.save_pretrained(path)
-    for file in path.iterdir():
-        file.chmod(0o644)  # safetensors are their owner's alone otherwise
+    make_readable(path)

@@ -61,6 +61,9 @@ def pretrain(out: Path, work: Path, camera: Camera, settings: PretrainSettings,
             f"the contract's camera is {camera.width}x{camera.height} pixels; the nano VLM "
             f'takes {settings.nano.image_size}x{settings.nano.image_size}: set camera.width and '
             'camera.height to that in the contract')
+    # Before the views: what cannot be gone on from should be said at once.
+    model, processor = _start(settings)
+    tokenizer = processor.tokenizer
     _remember(work, settings)
     grid = settings.nano.grid
     with Progress('views', settings.views) as progress:
@@ -72,8 +75,6 @@ def pretrain(out: Path, work: Path, camera: Camera, settings: PretrainSettings,
     views = load_views(work / 'views', settings.views)
     held_out = load_views(work / 'held_out', settings.held_out)
 
-    model, processor = _start(settings)
-    tokenizer = processor.tokenizer
     tower = model.model.vision_model
     with Progress('vision tower', settings.vision.samples) as progress:
         head = train_vision(tower, settings.nano.width, views, settings.vision, settings.seed,
