@@ -41,7 +41,7 @@ drive: setup  ## simulate a robot and drive it to an object: make drive ARGS='--
 	@$(BIN)/vla_nav drive --sim $(ARGS)
 
 test: check  ## the checks and the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
 
 check: setup  ## ruff and the import arrow
 	$(BIN)/ruff check .

@@ -51,7 +51,7 @@ setup(
         'cpu': ['onnxruntime>=1.18'],
         'gpu': ['onnxruntime-gpu>=1.18'],
         'test': TEST,  # `colcon test` runs pytest where it finds it in this extra
-        'dev': ['import-linter>=2.1', *TEST, 'ruff>=0.9', 'setuptools>=70.1'],
+        'dev': ['import-linter>=2.1', 'pytest-xdist>=3.6', *TEST, 'ruff>=0.9', 'setuptools>=70.1'],
     },
     zip_safe=False,
     entry_points={

@@ -50,10 +50,10 @@ def test_figures_stand_beside_what_they_are_held_against(everything):
         assert (result['met'] is None) == (result['goal'] is None)
     sections = {section: [r for r in said['results'] if r['section'] == section]
                 for section in ('engines', 'node', 'ticks')}
-    assert any('onnx' in r['name'] for r in sections['engines'])
+    for name in ('transformers', 'torch, fixed shapes', 'onnx (CPU)', 'onnx int8 (CPU)'):
+        assert any(name in r['name'] for r in sections['engines'])
     through = ' '.join(r['name'] for r in sections['node'])
     assert 'torch' in through and 'onnx' in through
-    assert all(r['ratio'] > 1 for r in sections['node'] if r['against'].startswith("the policy's"))
     assert any('max' in r['name'] for r in sections['ticks'])
     assert any('swaps' in r['name'] for r in sections['ticks'])
 

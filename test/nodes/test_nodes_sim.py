@@ -76,7 +76,8 @@ def test_killing_the_camera_stops_the_robot_until_it_is_back(robot):
     world.wait(lambda: world.moving, 'a velocity')
     killed_ns = world.now_ns()
     camera.process.kill()
-    world.assert_stands('FAULT', 'camera stale: no new image on')
+    # Which limit comes first, of arrival or of stamps, is a matter of the machine's pace.
+    world.assert_stands('FAULT', 'camera stale')
     world.assert_stopped_in_time(killed_ns)
     start()
     assert world.call('resume').success
