@@ -92,7 +92,7 @@ def test_what_was_measured_before_an_interrupt_is_kept(bench, monkeypatch, tmp_p
 
 
 def test_without_onnx_the_other_engines_are_measured(bench, monkeypatch):
-    def graph():
+    def graph(precision):
         raise Skipped('no exporter')
 
     monkeypatch.setattr(bench, 'graph', graph)

@@ -143,6 +143,7 @@ def test_a_changed_graph_is_refused(copy):
     ({'files': {'policy.onnx': {'sha256': '0', 'size': 1},
                 '../secret': {'sha256': '0', 'size': 1}}}, 'outside the checkpoint folder'),
     ({'colour': 'red'}, 'colour'),
+    ({'precision': 'int4'}, "precision is 'int4', expected one of float32, int8"),
 ])
 def test_settings_that_are_not_in_order(copy, change, reason):
     path = copy / 'engine' / 'engine.json'
@@ -182,6 +183,31 @@ def test_a_graph_that_computes_something_else_is_not_kept(copy, monkeypatch):
         export(copy, frames=2)
     assert (copy / 'engine' / 'engine.json').read_bytes() == before
     assert [p.name for p in copy.iterdir() if p.name.startswith('.')] == []
+
+
+def test_weights_of_8_bits(exported, copy):
+    """About the actions of torch, from a smaller graph, and the checkpoint says which it is."""
+    import onnx
+
+    assert export(copy, frames=40, precision='int8').max_error < 0.1
+    graphs = [folder / 'engine' / 'policy.onnx' for folder in (exported, copy)]
+    assert graphs[1].stat().st_size < graphs[0].stat().st_size
+    assert 'MatMulInteger' in {node.op_type for node in onnx.load(graphs[1]).graph.node}
+    policy = Policy.load(copy, engine='onnx')
+    assert policy.engine.name == 'onnx int8 (CPU)'
+    expected = episode(Policy.load(copy, engine='torch'), WORDS[0])
+    actions = episode(policy, WORDS[0])
+    assert 0 < np.abs(actions - expected).max() < 0.1 < np.ptp(expected)
+
+
+def test_weights_of_8_bits_that_are_too_far_off(copy, monkeypatch):
+    before = (copy / 'engine' / 'engine.json').read_bytes()
+    monkeypatch.setattr('vla_nav.policy.export.INT8_TOLERANCE', 1e-5)
+    with pytest.raises(ExportError, match='expected at most 1e-05; use precision float32'):
+        export(copy, frames=2, precision='int8')
+    assert (copy / 'engine' / 'engine.json').read_bytes() == before
+    with pytest.raises(ExportError, match="'int4'; expected one of float32, int8"):
+        export(copy, precision='int4')
 
 
 @pytest.mark.parametrize('family, head, words', [

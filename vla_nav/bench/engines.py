@@ -12,6 +12,7 @@ from vla_nav.bench.run import Bench
 from vla_nav.bench.timing import alternate
 from vla_nav.policy import EngineMissing, Policy
 from vla_nav.policy.engines import TransformersEngine
+from vla_nav.policy.onnx_engine import PRECISIONS
 
 HZ = Goal(30)
 ONNX = Goal(2)
@@ -31,7 +32,8 @@ def _on(bench: Bench, threads: int) -> Iterator[Result]:
     policies['transformers'].reset('go to the red cone')
     reason = ''
     try:
-        policies['onnx'] = bench.policy('onnx', threads)
+        for precision in PRECISIONS:
+            policies[precision] = bench.policy('onnx', threads, precision)
     except (Skipped, EngineMissing) as error:
         reason = str(error)
     frames = bench.frames()
@@ -45,15 +47,15 @@ def _on(bench: Bench, threads: int) -> Iterator[Result]:
     yield Result('engines', f'{name}, fixed shapes, {where}', 1 / times['torch'].s, 'Hz', goal=HZ)
     if reason:
         raise Skipped(f'onnx: {reason}')
-    onnx = policies['onnx'].engine.name
-    yield Result('engines', f'{onnx}, {where}', times['onnx'].ms, 'ms',
-                 EAGER, own / times['onnx'].s, ONNX)
-    yield Result('engines', f'{onnx}, {where}', times['onnx'].ms, 'ms',
-                 'speed of torch with fixed shapes', times['torch'].s / times['onnx'].s)
     floor = flops(policies['torch']) / matmul_rate('cpu', torch.float32, bench.seconds, 1024)
-    yield Result('engines', f'{onnx}, {where}', times['onnx'].ms, 'ms',
-                 'its FLOP at the rate of large matrix products', times['onnx'].s / floor)
-    yield Result('engines', f'{onnx}, {where}', 1 / times['onnx'].s, 'Hz', goal=HZ)
+    for precision in PRECISIONS:
+        time, graph = times[precision], f'{policies[precision].engine.name}, {where}'
+        yield Result('engines', graph, time.ms, 'ms', EAGER, own / time.s, ONNX)
+        yield Result('engines', graph, time.ms, 'ms', 'speed of torch with fixed shapes',
+                     times['torch'].s / time.s)
+        yield Result('engines', graph, time.ms, 'ms',
+                     'its FLOP at the rate of large fp32 matrix products', time.s / floor)
+        yield Result('engines', graph, 1 / time.s, 'Hz', goal=HZ)
 
 
 def _stepping(policy: Policy, frames):

@@ -15,7 +15,8 @@ import numpy as np
 from vla_nav.bench import machine
 from vla_nav.bench.result import BenchError, Result, Skipped
 from vla_nav.contract import Frame
-from vla_nav.policy import Checkpoint, ExportError, Policy
+from vla_nav.policy import Checkpoint, ExportError, Policy, PolicyError
+from vla_nav.policy.onnx_engine import read_graph_settings
 
 SECTIONS = ('preprocessing', 'engines', 'chunk', 'node', 'ticks', 'recorder', 'simulator',
             'rollouts', 'training', 'gpu')
@@ -34,7 +35,7 @@ class Bench:
     """Everything once or twice: to see that it works, not how fast it is."""
     seconds: float = 4.0
     """For one function, in most sections."""
-    _graph: Path | ExportError | None = field(default=None, repr=False)
+    _graphs: dict[str, Path | ExportError] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.quick:
@@ -48,29 +49,36 @@ class Bench:
         shape = (camera.height, camera.width, 3)
         return [Frame(rng.integers(0, 256, shape, dtype=np.uint8), i) for i in range(count)]
 
-    def policy(self, engine: str, threads: int) -> Policy:
+    def policy(self, engine: str, threads: int, precision: str = 'float32') -> Policy:
         """The model on one engine. Raises Skipped where this machine cannot run it."""
-        path = self.graph() if engine == 'onnx' else self.model
+        path = self.graph(precision) if engine == 'onnx' else self.model
         policy = Policy.load(path, device='cpu', threads=threads, engine=engine)
         policy.reset('go to the red cone')
         return policy
 
-    def graph(self) -> Path:
-        """A folder of the model that has its ONNX graph: its own, or a copy made here."""
-        if (self.model / 'engine').is_dir():
-            return self.model
-        if self._graph is None:
-            from vla_nav.policy.export import export
+    def graph(self, precision: str = 'float32') -> Path:
+        """A folder of the model that has such an ONNX graph: its own, or a copy made here."""
+        if precision not in self._graphs:
+            self._graphs[precision] = self._export(precision)
+        graph = self._graphs[precision]
+        if isinstance(graph, ExportError):
+            raise Skipped(str(graph))
+        return graph
 
-            copy = shutil.copytree(self.model, self.folder / 'exported')
-            try:
-                export(copy, frames=2 if self.quick else 40)
-                self._graph = copy
-            except ExportError as error:
-                self._graph = error
-        if isinstance(self._graph, ExportError):
-            raise Skipped(str(self._graph))
-        return self._graph
+    def _export(self, precision: str) -> Path | ExportError:
+        from vla_nav.policy.export import export
+
+        try:
+            if read_graph_settings(self.checkpoint).precision == precision:
+                return self.model
+        except PolicyError:
+            pass  # There is none, or it is of another model.
+        copy = shutil.copytree(self.model, self.folder / precision)
+        try:
+            export(copy, frames=2 if self.quick else 40, precision=precision)
+        except ExportError as error:
+            return error
+        return copy
 
 
 def run(bench: Bench, sections: Sequence[str], found: Callable[[Result], None],

@@ -7,6 +7,7 @@ import argparse
 EXAMPLES = """examples:
   vla_nav export                                write models/nano/engine
   vla_nav export --model models/my_policy --words 40 --frames 1000
+  vla_nav export --precision int8               quicker on a CPU, actions a little off
   vla_nav drive --ros-args -p engine:=onnx      drive with it (auto, the default, finds it too)
 """
 
@@ -21,6 +22,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument('--model', default='nano', help='checkpoint folder or name (nano)')
     parser.add_argument('--words', type=int, default=24, metavar='TOKENS',
                         help='room for an instruction; longer ones run on torch (24 tokens)')
+    parser.add_argument('--precision', default='float32', choices=('float32', 'int8'),
+                        help='int8 rounds the weights: quicker on a CPU, a little off (float32)')
     parser.add_argument('--frames', type=int, default=200,
                         help='frames on which the graph is compared with torch (200)')
     parser.set_defaults(func=run)
@@ -40,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     logging.disable_progress_bar()
     folder = resolve_model(args.model)
     with Progress('frames compared', args.frames) as progress:
-        settings = export(folder, args.words, args.frames, progress.advance)
+        settings = export(folder, args.words, args.frames, args.precision, progress.advance)
     print(f'saved {folder / "engine"}: at most {settings.max_error:.2g} of normalised actions '
           f'from torch on {settings.frames} frames')
     return 0

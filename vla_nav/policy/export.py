@@ -20,7 +20,14 @@ from vla_nav.policy.engines import TOLERANCE, TransformersEngine
 from vla_nav.policy.errors import PolicyError
 from vla_nav.policy.files import list_files, replace_folder, write_json
 from vla_nav.policy.locate import resolve_model
-from vla_nav.policy.onnx_engine import GRAPH, NEXT, SETTINGS, GraphSettings, OnnxEngine
+from vla_nav.policy.onnx_engine import (
+    GRAPH,
+    NEXT,
+    PRECISIONS,
+    SETTINGS,
+    GraphSettings,
+    OnnxEngine,
+)
 from vla_nav.policy.policy import Policy
 from vla_nav.policy.static import Feed, StaticForward
 
@@ -28,6 +35,8 @@ WORDS = 24
 """Tokens an instruction may have in the graph, unless said."""
 LIMIT_BYTES = 1_500_000_000
 """Weights beyond this go into a file beside the graph: protobuf ends at 2 GB."""
+INT8_TOLERANCE = 0.2
+"""The same for 8-bit weights, on images of noise; rollouts judge what it makes of a drive."""
 SENTENCES = ('go', 'go to the red cone', 'turn left and stop in front of the blue ball')
 
 
@@ -47,14 +56,17 @@ class _Flat(nn.Module):
 
 
 def export(
-    path: Path, words: int = WORDS, frames: int = 200,
+    path: Path, words: int = WORDS, frames: int = 200, precision: str = 'float32',
     progress: Callable[[int], None] = lambda _: None,
 ) -> GraphSettings:
     """Write `engine/` into a checkpoint's folder; an older one stays if anything fails.
 
     words: tokens that the graph has for the instruction; longer sentences run on torch. frames:
     on how many it is compared with transformers' own forward, histories carried along.
+    precision: int8 rounds the weights of the matrix products, for speed on a CPU.
     """
+    if precision not in PRECISIONS:
+        raise ExportError(f'precision is {precision!r}; expected one of {", ".join(PRECISIONS)}')
     checkpoint = Checkpoint.open(resolve_model(path))
     policy = Policy.load(checkpoint.path, device='cpu', engine='torch')
     if isinstance(policy.engine, TransformersEngine):
@@ -64,17 +76,18 @@ def export(
     target = checkpoint.path / ENGINE
     temporary = Path(tempfile.mkdtemp(prefix=f'.{ENGINE}.', dir=checkpoint.path))
     try:
-        write_graph(form, _example(policy, form), temporary / GRAPH)
+        write_graph(form, _example(policy, form), temporary / GRAPH, precision)
         settings = GraphSettings(
             checkpoint.model_sha256, form.length, form.image_name, 0.0, frames,
-            list_files(temporary), _versions())
+            list_files(temporary), _versions(), precision)
         engine = OnnxEngine(temporary / GRAPH, settings, policy.backbone, policy.reader, 'cpu')
         error = compare(policy, engine, frames, progress)
-        limit = TOLERANCE[policy.backbone.dtype]
+        limit = INT8_TOLERANCE if precision == 'int8' else TOLERANCE[policy.backbone.dtype]
         if not error <= limit:
             raise ExportError(
                 f'{path}: the graph is off by {error:.2g} of normalised actions from torch, '
-                f'expected at most {limit:g}; use engine torch')
+                f'expected at most {limit:g}; use '
+                f'{"precision float32" if precision == "int8" else "engine torch"}')
         settings = GraphSettings(**{**vars(settings), 'max_error': error})
         write_json(temporary / SETTINGS, settings.to_dict())
         replace_folder(temporary, target)
@@ -84,7 +97,9 @@ def export(
     return settings
 
 
-def write_graph(form: StaticForward, example: Feed, path: Path) -> None:
+def write_graph(
+    form: StaticForward, example: Feed, path: Path, precision: str = 'float32'
+) -> None:
     """Write one form to an ONNX file. Raises ExportError where a library is missing or fails."""
     names = list(example)
     with torch.no_grad():
@@ -96,13 +111,34 @@ def write_graph(form: StaticForward, example: Feed, path: Path) -> None:
             program = torch.onnx.export(
                 _Flat(form, names), tuple(example.values()), dynamo=True, verbose=False,
                 input_names=names, output_names=outputs, optimize=True)
-            program.save(str(path), external_data=size > LIMIT_BYTES)
+            if precision == 'float32':
+                program.save(str(path), external_data=size > LIMIT_BYTES)
+            else:
+                with tempfile.TemporaryDirectory(prefix='.whole.', dir=path.parent) as folder:
+                    whole = Path(folder) / path.name
+                    program.save(str(whole), external_data=size > LIMIT_BYTES)
+                    round_weights(whole, path, size > LIMIT_BYTES)
     except ImportError as error:
         raise ExportError(
             f"{error.name or error} is not installed; pip install 'vla_nav[train]'") from None
     except Exception as error:
         reason = ' '.join(str(error).split())[:300]
         raise ExportError(f'torch cannot write this policy as ONNX: {reason}') from error
+
+
+def round_weights(path: Path, target: Path, external_data: bool) -> None:
+    """Write a graph again with 8-bit weights in its matrix products, a scale for each column.
+
+    A weight takes 7 of the 8 bits: AVX2 and AVX-512 add pairs of products in 16 bits.
+    https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():
+        quantize_dynamic(
+            path, target, op_types_to_quantize=['MatMul', 'Gemm'], per_channel=True,
+            reduce_range=True, weight_type=QuantType.QInt8,
+            use_external_data_format=external_data)
 
 
 def compare(
@@ -172,13 +208,15 @@ def _versions() -> dict[str, str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what the exporter says of packages that no policy needs."""
-    log = logging.getLogger('torch.onnx')
-    level = log.level
-    log.setLevel(logging.ERROR)
+    """Hold back what the exporter says of packages, and of passes, that no policy needs."""
+    logs = [logging.getLogger('torch.onnx'), logging.getLogger()]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels):
+            log.setLevel(level)

@@ -25,6 +25,8 @@ NEXT = 'next_'
 """Before the names of the state's tensors where they are outputs."""
 PROVIDERS = ('TensorrtExecutionProvider', 'CUDAExecutionProvider', 'CPUExecutionProvider')
 """In the order in which they are tried."""
+PRECISIONS = ('float32', 'int8')
+"""Of a graph's matrix products: as trained, or weights rounded to 8 bits."""
 
 
 class EngineMissing(PolicyError):
@@ -48,6 +50,8 @@ class GraphSettings:
     files: dict[str, FileEntry]
     versions: dict[str, str]
     """Of the libraries that wrote it."""
+    precision: str = 'float32'
+    """One of PRECISIONS."""
     format_version: int = FORMAT_VERSION
 
     def to_dict(self) -> dict:
@@ -73,6 +77,9 @@ def read_graph_settings(checkpoint: Checkpoint) -> GraphSettings:
         files = {str(k): FileEntry(str(v['sha256']), int(v['size']))
                  for k, v in data['files'].items()}
         settings = GraphSettings(**{**data, 'files': files})
+        if settings.precision not in PRECISIONS:
+            raise ValueError(f'precision is {settings.precision!r}, expected one of '
+                             f'{", ".join(PRECISIONS)}')
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f'{path}: not the settings of an ONNX graph: {error}; {remedy}'
                               ) from None
@@ -149,7 +156,8 @@ class OnnxEngine:
                 f'{path}: ONNX Runtime cannot run it: {reason}; export it again, or use engine '
                 'torch') from error
         used = self.session.get_providers()[0]
-        self.name = f"onnx ({used.removesuffix('ExecutionProvider')})"
+        kind = 'onnx' if settings.precision == 'float32' else f'onnx {settings.precision}'
+        self.name = f"{kind} ({used.removesuffix('ExecutionProvider')})"
         self.reason = ''
         self._inputs = [i.name for i in self.session.get_inputs()]
         self._outputs = [o.name for o in self.session.get_outputs()]
