@@ -147,7 +147,7 @@ def test_a_human_who_takes_over_is_marked(start, tmp_path):
     robot.drive_state('TAKEOVER')
     robot.later('camera', 30)
     robot.drive_state('DRIVING')
-    robot.until(lambda: robot.count('drive/state') == 3, 'the last state')
+    robot.until(lambda: robot.count('drive/state') == 2, 'the last state')
     robot.call('stop')
     with BagReader(robot.bags()[0]) as bag:
         assert bag.metadata.policy == 'pilot'
