@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vla_nav.policy.checkpoint import Checkpoint
+
+FEW = 8
+"""Longer lists are not written out."""
 
 
 def model_card(checkpoint: Checkpoint) -> str:
@@ -37,18 +41,26 @@ def model_card(checkpoint: Checkpoint) -> str:
     lines += ['## Measured', '']
     if measured:
         lines += ['| figure | value |', '| --- | --- |']
-        lines += [f'| {name} | {_number(value)} |' for name, value in measured.items()]
+        lines += [f'| {name} | {_text(value)} |' for name, value in measured.items()]
     else:
         lines.append('Nothing was measured yet.')
     others = {k: v for k, v in checkpoint.provenance.items() if k not in ('measured', 'notes')}
     if others:
         lines += ['', '## Where it comes from', '']
-        lines += [f'- {name}: {_number(value)}' for name, value in others.items()]
+        lines += [f'- {name}: {_text(value)}' for name, value in others.items()]
     notes = checkpoint.provenance.get('notes')
     if notes:
         lines += ['', '## Notes', '', str(notes)]
     return '\n'.join(lines) + '\n'
 
 
-def _number(value: object) -> str:
-    return f'{value:.4g}' if isinstance(value, float) else str(value)
+def _text(value: object) -> str:
+    """In a line of Markdown; of a long list its length, as policy.json has it whole."""
+    if isinstance(value, float):
+        return f'{value:.4g}'
+    if isinstance(value, Mapping):
+        return ', '.join(f'{name} {_text(each)}' for name, each in value.items())
+    if isinstance(value, (list, tuple)):
+        few = len(value) <= FEW
+        return ' '.join(map(_text, value)) if few else f'({len(value)} in policy.json)'
+    return str(value)
