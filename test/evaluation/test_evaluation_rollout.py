@@ -89,6 +89,9 @@ def test_an_interrupted_log_goes_on_where_it_stopped(attempts, tmp_path):
     log.path.write_text('{}\nnothing\n')
     with pytest.raises(EvaluationError, match='cannot be read .* delete it'):
         log.read()
+    log.path.write_text('{"key": {}}\n')
+    with pytest.raises(EvaluationError, match='of another model, or under other settings'):
+        log.read()
 
 
 def test_a_policy_that_takes_velocities_is_told_them(save_model):

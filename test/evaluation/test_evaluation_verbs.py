@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from vla_nav.cli import main
+from vla_nav.evaluation.store import AttemptLog
 
 
 @pytest.fixture
@@ -46,6 +47,29 @@ def test_rollout_writes_every_attempt(run, steady, tmp_path):
     figures = json.loads((tmp_path / 'attempts.json').read_text())
     assert [a['seed'] for a in figures['attempts']] == [1_000_000_000, 1_000_000_001]
     assert figures['sha256'] and figures['split'] == 'seen'
+
+
+def test_an_interrupted_rollout_goes_on(run, steady, tmp_path, monkeypatch):
+    words = ['rollout', '--model', steady, '--level', 'easy', '--workers', '1', '--json',
+             tmp_path / 'attempts.json']
+    run(*words, '--scenes', '3')
+    whole = (tmp_path / 'attempts.json').read_text()
+    append = AttemptLog.append
+
+    def interrupted(log, attempts):
+        append(log, attempts)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AttemptLog, 'append', interrupted)
+        run(*words, '--scenes', '1')
+    log = tmp_path / 'attempts.json.part'
+    assert len(log.read_text().splitlines()) == 2
+    driven = []
+    monkeypatch.setattr(AttemptLog, 'append', lambda _, attempts: driven.extend(attempts))
+    assert run(*words, '--scenes', '3')[0] == 0
+    assert len(driven) == 2 and not log.exists()
+    assert (tmp_path / 'attempts.json').read_text() == whole
 
 
 def test_compare_writes_a_report(run, comparison, frozen, lora, dataset_folder, out, tmp_path):

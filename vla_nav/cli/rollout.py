@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument('--blind', action='store_true', help='control: tell the policy a random '
                         'object of the scene, whatever the task is')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures, and every '
-                        'attempt, to FILE')
+                        'attempt, to FILE; if interrupted, the same command goes on')
     parser.add_argument('--record', action='store_true',
                         help="write the figures into the checkpoint's model card")
     parser.add_argument('--device', default='cpu', help='cpu, cuda or auto (cpu)')
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from vla_nav.errors import VlaNavError
     from vla_nav.evaluation.models import open_model
     from vla_nav.evaluation.rollout import RolloutSettings, count_trials, rollout, summarise
-    from vla_nav.evaluation.store import write_text
+    from vla_nav.evaluation.store import AttemptLog, write_text
     from vla_nav.policy import pick_device
     from vla_nav.training.progress import Progress
     if args.workers < 1:
@@ -63,15 +63,20 @@ def run(args: argparse.Namespace) -> int:
                                args.blind)
     model = open_model(args.model)
     device = str(pick_device(args.device))
+    how = {'device': device, 'engine': args.engine}
+    log = args.json and AttemptLog(
+        args.json.with_name(f'{args.json.name}.part'),
+        {'sha256': model.checkpoint.sha256, **how, **settings.facts})
     with Progress('rollouts', count_trials(settings)) as progress:
-        attempts = rollout(model.path, settings, args.workers, progress.advance, device=device,
-                           engine=args.engine)
-    summary = {'model': str(args.model), 'sha256': model.checkpoint.sha256, 'device': device,
-               'engine': args.engine, **summarise(attempts, settings)}
+        attempts = rollout(model.path, settings, args.workers, progress.advance, **how,
+                           **({'done': log.read(), 'keep': log.append} if log else {}))
+    summary = {'model': str(args.model), 'sha256': model.checkpoint.sha256, **how,
+               **summarise(attempts, settings)}
     print_summary(summary)
     if args.json:
         write_text(args.json, json.dumps(
             {**summary, 'attempts': [asdict(a) for a in attempts]}, indent=1))
+        log.path.unlink()
         print(f'written to {args.json}', file=sys.stderr)
     if args.record:
         from vla_nav.policy.measured import record_measured

@@ -139,9 +139,7 @@ def compare(names: Sequence[str | Path], data: Path, out: Path, settings: Compar
 def drive(store: Store, model: Model, settings: RolloutSettings, workers: int, device: str
           ) -> list[Attempt]:
     """Drive what was not driven yet."""
-    facts = {name: value for name, value in asdict(settings).items()
-             if name not in ('scenes', 'swap')}
-    log = store.attempts({'sha256': model.sha256, **facts})
+    log = store.attempts({'sha256': model.sha256, **settings.facts})
     title = f'{model.label}: {settings.split}, rollouts'
     with Progress(title, count_trials(settings)) as progress:
         return rollout(model.path, settings, workers, progress.advance, device=device,

@@ -103,6 +103,12 @@ class RolloutSettings:
         return sample_scene(seed, self.level, split=self.split)
 
     @property
+    def facts(self) -> dict:
+        """What an attempt depends on: all but how many there are."""
+        return {name: value for name, value in asdict(self).items()
+                if name not in ('scenes', 'swap')}
+
+    @property
     def seeds(self) -> range:
         """Seeds of the scenes."""
         first = FIRST_SEED + 1_000_000 * self.seed

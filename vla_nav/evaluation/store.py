@@ -63,19 +63,27 @@ class AttemptLog:
         self._key = key
 
     def read(self) -> list[Attempt]:
-        """All attempts; a last line that an interruption cut off is dropped."""
+        """All attempts; a last line that an interruption cut off is dropped.
+
+        Raises EvaluationError where the file is not a log of attempts under this key.
+        """
+        first = json.dumps({'key': self._key})
         try:
-            lines = self.path.read_text(encoding='utf-8').split('\n')
+            *lines, last = self.path.read_text(encoding='utf-8').split('\n')
         except FileNotFoundError:
-            write_text(self.path, json.dumps({'key': self._key}) + '\n')
-            return []
-        if lines.pop():
+            lines, last = [], first
+        lines = lines or [first]
+        if last:
             write_text(self.path, ''.join(f'{line}\n' for line in lines))
+        again = 'delete it, and these rollouts are driven again'
         try:
-            return [Attempt(**json.loads(line)) for line in lines[1:]]
+            head, *attempts = map(json.loads, lines)
+            if head != json.loads(first):
+                raise EvaluationError(f'{self.path} has rollouts of another model, or under other '
+                                      f'settings: {head}, expected {first}; {again}')
+            return [Attempt(**attempt) for attempt in attempts]
         except (ValueError, TypeError) as error:
-            raise EvaluationError(f'{self.path} cannot be read ({error}); delete it, and these '
-                                  'rollouts are driven again') from None
+            raise EvaluationError(f'{self.path} cannot be read ({error}); {again}') from None
 
     def append(self, attempts: Sequence[Attempt]) -> None:
         """Write more attempts."""
