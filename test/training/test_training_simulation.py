@@ -45,7 +45,7 @@ def test_the_checkpoint_says_where_it_comes_from(trained):
     _, checkpoint, _ = trained
     data = checkpoint.provenance['data']
     assert (data['demonstrations'], data['correction_episodes']) == (4, 2)
-    assert checkpoint.provenance['measured']['validation']['rmse_0'] > 0
+    assert checkpoint.provenance['measured']['validation']['RMSE of linear.x (m/s)'] > 0
 
 
 def test_corrections_are_the_experts(trained):

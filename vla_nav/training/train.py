@@ -329,16 +329,16 @@ class Training:
             'trainable_parameters': trainer.trainable_parameters,
             'device': device_name(self.accelerator.device),
             'processes': self.accelerator.num_processes}
+        command, errors = data.contract.command, dict(trainer.errors)
+        for i, (name, unit) in enumerate(zip(command.fields, command.units)):
+            errors[f'RMSE of {name} ({unit})'] = errors.pop(f'rmse_{i}')
         self._save(out, head, data, {
             **origin(), 'seed': self.settings.seed, 'data': data.facts,
             'training': asdict(self.settings),
             'backbone_parameters': sum(p.numel() for p in self.backbone.model.parameters()),
-            'measured': {'validation': trainer.errors, 'training': measured},
+            'measured': {'validation': errors, 'training': measured},
         }, tuning)
-        command = data.contract.command
-        say('validation RMSE: ' + ', '.join(
-            f'{name} {trainer.errors[f"rmse_{i}"]:.3f} {unit}'
-            for i, (name, unit) in enumerate(zip(command.fields, command.units))))
+        say('validation: ' + ', '.join(f'{name} {value:.3f}' for name, value in errors.items()))
 
     def _save(self, out: Path, head: Head, data: Demonstrations, provenance: dict,
               tuning: Tuning | None = None) -> None:
