@@ -52,7 +52,7 @@ lint: check
 models: setup  ## make the shipped models again (half a day on 2 cores; resumable)
 	$(BIN)/vla_nav pretrain --out data/nano_vlm
 	$(BIN)/vla_nav train --variant frozen_head --backbone data/nano_vlm --out models/nano \
-	    --episodes 500 --resume
+	    --episodes 500 --rounds 1 --round-episodes 300 --resume
 	$(BIN)/vla_nav demos --episodes 500 --seed 2000000 --out data/demos
 	test -d data/demos_dataset || \
 	    $(BIN)/vla_nav dataset data/demos --images png --out data/demos_dataset
@@ -61,6 +61,9 @@ models: setup  ## make the shipped models again (half a day on 2 cores; resumabl
 	for model in nano nano_lora; do \
 	    for level in easy standard hard; do \
 	        $(BIN)/vla_nav rollout --model models/$$model --scenes 200 --level $$level --record; \
+	    done; \
+	    for split in unseen-pairs paraphrases; do \
+	        $(BIN)/vla_nav rollout --model models/$$model --scenes 200 --split $$split --record; \
 	    done; \
 	    $(BIN)/vla_nav rollout --model models/$$model --scenes 200 --swap --record; \
 	    $(BIN)/vla_nav rollout --model models/$$model --scenes 200 --swap --blind --record; \
