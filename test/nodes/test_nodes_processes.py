@@ -1,4 +1,4 @@
-"""Nodes that a verb started end with it, however it ends."""
+"""Nodes end with the verb that started them, and with ROS in their own process."""
 
 import subprocess
 import sys
@@ -41,3 +41,26 @@ def test_a_killed_verb_leaves_no_node_behind(tmp_path):
     verb.wait()
     until(lambda: not alive(node))
     assert 'Traceback' not in (tmp_path / 'sim.log').read_text()
+
+
+_SHUTS_DOWN = """
+import sys, threading
+from vla_nav.nodes import runner
+from vla_nav.nodes.drive import DriveNode
+import rclpy
+
+class Ending(DriveNode):
+    def _show(self, shown):
+        super()._show(shown)
+        if shown['state'] == 'FAULT':
+            threading.Timer(0.3, rclpy.shutdown).start()
+
+sys.exit(runner.run(Ending, ['--ros-args', '-p', 'model:=/nowhere'], threads=4))
+"""
+
+
+def test_ros_is_shut_down_from_within():
+    ended = subprocess.run([sys.executable, '-c', _SHUTS_DOWN], env=environment(),
+                           capture_output=True, text=True, timeout=PATIENCE_S)
+    assert 'FAULT: ' in ended.stdout + ended.stderr
+    assert ended.returncode == 0 and 'Traceback' not in ended.stderr

@@ -22,6 +22,7 @@ class CommandOutput:
                                                 qos.COMMAND)
         self._message = messages.CommandMessage(command, base_frame)
         self._clock = node.get_clock()
+        self._context = node.context
         self._lock = threading.Lock()
         self.in_charge = False
         """Whether anything is published at all."""
@@ -50,6 +51,8 @@ class CommandOutput:
         with self._lock:
             zeros, self.in_charge = _LAST_ZEROS if self.in_charge else 0, False
             for _ in range(zeros):
+                if not self._context.ok():
+                    return  # Shut down from within the process: nothing can be said any more.
                 self._publisher.publish(
                     self._message.fill(0.0, 0.0, self._clock.now().nanoseconds))
                 time.sleep(_LAST_ZEROS_GAP_S)

@@ -97,6 +97,6 @@ def _spin(executor, node) -> None:
     try:
         executor.spin_once(timeout_sec=0.1)
     except ExternalShutdownException:
-        raise
+        pass  # The loop around it sees that too.
     except Exception as error:  # One bad callback or message must not silence the node.
         node.get_logger().error(f'{type(error).__name__}: {error}', throttle_duration_sec=1.0)
