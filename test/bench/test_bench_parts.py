@@ -103,6 +103,15 @@ def test_without_onnx_the_other_engines_are_measured(bench, monkeypatch):
     assert results and not any('onnx' in result.name for result in results)
 
 
+def test_a_graph_that_is_refused_takes_no_figures_of_the_other(bench, monkeypatch):
+    monkeypatch.setattr('vla_nav.policy.export.INT8_TOLERANCE', -1.0)
+    names = []
+    with pytest.raises(Skipped, match='onnx int8: .* expected at most -1; use precision float32'):
+        for result in measured(bench, 'engines'):
+            names.append(result.name)
+    assert any(name.startswith('onnx (CPU)') for name in names)
+
+
 def test_the_gpu_section_at_a_tiny_shape(bench):
     """As on a GPU, but that nothing can be captured: image to chunk against its floor."""
     import torch

@@ -45,10 +45,10 @@ def _on(bench: Bench, threads: int) -> Iterator[Result]:
     yield Result('engines', f'{name}, fixed shapes, {where}', times['torch'].ms, 'ms',
                  EAGER, own / times['torch'].s)
     yield Result('engines', f'{name}, fixed shapes, {where}', 1 / times['torch'].s, 'Hz', goal=HZ)
-    if reason:
-        raise Skipped(f'onnx: {reason}')
     floor = flops(policies['torch']) / matmul_rate('cpu', torch.float32, bench.seconds, 1024)
     for precision in PRECISIONS:
+        if precision not in policies:
+            raise Skipped(f'onnx {precision}: {reason}')
         time, graph = times[precision], f'{policies[precision].engine.name}, {where}'
         yield Result('engines', graph, time.ms, 'ms', EAGER, own / time.s, ONNX)
         yield Result('engines', graph, time.ms, 'ms', 'speed of torch with fixed shapes',

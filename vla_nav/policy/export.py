@@ -36,7 +36,10 @@ WORDS = 24
 LIMIT_BYTES = 1_500_000_000
 """Weights beyond this go into a file beside the graph: protobuf ends at 2 GB."""
 INT8_TOLERANCE = 0.2
-"""The same for 8-bit weights, on images of noise; rollouts judge what it makes of a drive."""
+"""How far a graph of 8-bit weights may be from torch, in normalised actions on images of noise.
+
+On a camera's images it is nearer; rollouts judge what it makes of a drive.
+"""
 SENTENCES = ('go', 'go to the red cone', 'turn left and stop in front of the blue ball')
 
 
