@@ -114,13 +114,14 @@ def write_graph(
             program = torch.onnx.export(
                 _Flat(form, names), tuple(example.values()), dynamo=True, verbose=False,
                 input_names=names, output_names=outputs, optimize=True)
+            external_data = size > LIMIT_BYTES
             if precision == 'float32':
-                program.save(str(path), external_data=size > LIMIT_BYTES)
+                program.save(str(path), external_data=external_data)
             else:
                 with tempfile.TemporaryDirectory(prefix='.whole.', dir=path.parent) as folder:
                     whole = Path(folder) / path.name
-                    program.save(str(whole), external_data=size > LIMIT_BYTES)
-                    round_weights(whole, path, size > LIMIT_BYTES)
+                    program.save(str(whole), external_data=external_data)
+                    round_weights(whole, path, external_data)
     except ImportError as error:
         raise ExportError(
             f"{error.name or error} is not installed; pip install 'vla_nav[train]'") from None
@@ -137,11 +138,9 @@ def round_weights(path: Path, target: Path, external_data: bool) -> None:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _quiet():
-        quantize_dynamic(
-            path, target, op_types_to_quantize=['MatMul', 'Gemm'], per_channel=True,
-            reduce_range=True, weight_type=QuantType.QInt8,
-            use_external_data_format=external_data)
+    quantize_dynamic(
+        path, target, op_types_to_quantize=['MatMul', 'Gemm'], per_channel=True,
+        reduce_range=True, weight_type=QuantType.QInt8, use_external_data_format=external_data)
 
 
 def compare(
