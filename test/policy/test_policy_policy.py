@@ -68,6 +68,20 @@ def test_batch_equals_single(make_policy, frames, settings):
     np.testing.assert_allclose(np.swapaxes(together, 0, 1), alone, atol=1e-5)
 
 
+@pytest.mark.parametrize('settings', [{}, {'window': 3}, {'inputs': ('previous_action',)}])
+def test_rows_that_are_kept_go_on(make_policy, frames, settings):
+    policy = make_policy(**settings)
+    batch = policy.batch(3)
+    batch.reset(WORDS)
+    batch.step(frames[:1] * 3)
+    batch.keep([2, 1])
+    kept = [batch.step([frames[1], frames[2]]), batch.step([frames[2], frames[0]])]
+    alone = [run(policy, WORDS[2], [frames[i] for i in (0, 1, 2)])[1:],
+             run(policy, WORDS[1], [frames[i] for i in (0, 2, 0)])[1:]]
+    together = [[chunk.actions for chunk in chunks] for chunks in kept]
+    np.testing.assert_allclose(np.swapaxes(together, 0, 1), alone, atol=1e-5)
+
+
 def test_context_leaves_history_alone(policy, frames):
     expected = run(policy, 'go', frames)
     policy.reset('go')

@@ -82,3 +82,11 @@ class LockStep:
                 ended.append(slot)
                 self.slots[row] = None
         return ended
+
+    def close_up(self) -> list[int]:
+        """Give up empty slots that no scene waits for; returns the rows that stay, in order."""
+        if self._next < len(self._scenes):
+            return list(range(len(self.slots)))
+        rows = list(self.driving)
+        self.slots = [self.slots[row] for row in rows]
+        return rows

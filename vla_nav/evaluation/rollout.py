@@ -233,8 +233,13 @@ def _drive_trials(policy: Policy, settings: RolloutSettings, trials: Sequence[Tr
             if slot.simulation.time_s == 0.0:
                 batch.reset([_sentence(scenes[slot.index], trials[slot.index])], rows=[row])
         chunks = batch.step(steps.frames(), steps.velocities())
-        for slot in steps.step(np.stack([chunk.actions[0] for chunk in chunks])):
-            attempts.append(_attempt(slot, trials[slot.index]))
+        ended = steps.step(np.stack([chunk.actions[0] for chunk in chunks]))
+        attempts += [_attempt(slot, trials[slot.index]) for slot in ended]
+        # On a GPU each width would be a graph of its own, and rows cost next to nothing.
+        if ended and policy.device.type == 'cpu':
+            rows = steps.close_up()
+            if 0 < len(rows) < len(chunks):
+                batch.keep(rows)
     return attempts
 
 

@@ -99,16 +99,17 @@ class HeadState:
         named = {'age': self.age, 'history': self.history, 'hidden': hidden, 'cell': cell}
         return {k: v for k, v in named.items() if v is not None}
 
-    def row(self, index: int) -> HeadState:
-        """The state of one episode, as of a batch of one."""
+    def select(self, rows: Sequence[int]) -> HeadState:
+        """The state of these episodes, in this order."""
+        index = torch.tensor(list(rows), device=self.age.device)
         return HeadState.of({
-            name: value[:, index:index + 1].contiguous() if name in LAYERED
-            else value[index:index + 1] for name, value in self.tensors().items()
+            name: value.index_select(1 if name in LAYERED else 0, index)
+            for name, value in self.tensors().items()
         })
 
     @classmethod
     def stack(cls, rows: Sequence[HeadState]) -> HeadState:
-        """The inverse of `row`."""
+        """The inverse of selecting each."""
         if len(rows) == 1:
             return rows[0]
         named = [row.tensors() for row in rows]

@@ -176,7 +176,7 @@ class OnnxEngine:
     ) -> tuple[torch.Tensor, HeadState]:
         rows = []
         for row, (image, words) in enumerate(zip(images, prepared)):
-            one = {k: v.numpy() for k, v in state.row(row).tensors().items()}
+            one = {k: v.numpy() for k, v in state.select([row]).tensors().items()}
             extra = {'inputs': inputs, 'velocity': velocity}
             one |= {k: v[row:row + 1].numpy() for k, v in extra.items() if v is not None}
             feed = {**words, **self._frame(image), **one}

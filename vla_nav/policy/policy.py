@@ -64,12 +64,18 @@ class BatchPolicy:
             backbone.check_instruction(instruction)
         for row, instruction in zip(rows, cleaned):
             self._instructions[row] = instruction
-        self._prepared = None
-        if None not in self._instructions:
-            self._engine = self._policy.engine_for(self._instructions)
-            self._prepared = self._engine.prepare(self._instructions)
+        self._prepare()
         self._state.reset(torch.tensor(rows, device=self._state.age.device))
         self._previous[rows] = self._policy.resting_action
+
+    @torch.inference_mode()
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone, in this order; the others' episodes are over."""
+        self._rows = len(rows)
+        self._instructions = [self._instructions[row] for row in rows]
+        self._state = self._state.select(rows)
+        self._previous = self._previous[list(rows)]
+        self._prepare()
 
     def step(
         self, frames: Sequence[Frame], velocities: np.ndarray | None = None
@@ -110,6 +116,12 @@ class BatchPolicy:
         with torch.inference_mode():
             velocity = self._velocity(velocities)
             return self._policy.model.context(images, self._instructions, velocity).cpu().numpy()
+
+    def _prepare(self) -> None:
+        self._prepared = None
+        if None not in self._instructions:
+            self._engine = self._policy.engine_for(self._instructions)
+            self._prepared = self._engine.prepare(self._instructions)
 
     def _check(self, frames: Sequence[Frame]) -> None:
         if len(frames) != self._rows:
