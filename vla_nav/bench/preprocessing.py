@@ -15,7 +15,7 @@ from vla_nav.policy import Backbone
 from vla_nav.policy.images import ImageReader
 
 SIZE = (480, 640)
-"""Of the frames that the larger backbones get."""
+"""Of frames that must be resized; others have the size that a processor works at."""
 _HALF = {'image_mean': [0.5] * 3, 'image_std': [0.5] * 3}
 _CLIP = {'image_mean': [0.481, 0.458, 0.408], 'image_std': [0.269, 0.261, 0.276]}
 PROCESSORS = {
@@ -37,7 +37,7 @@ PROCESSORS = {
 
 
 def measure(bench: Bench) -> Iterator[Result]:
-    """For the model's own frames, and for the families of backbone."""
+    """For the model's own frames; for the families of backbone, with resizing and without."""
     from transformers import AutoImageProcessor
 
     torch.set_num_threads(1)
@@ -50,7 +50,8 @@ def measure(bench: Bench) -> Iterator[Result]:
         folder.mkdir()
         (folder / 'preprocessor_config.json').write_text(json.dumps(settings), encoding='utf-8')
         processor = AutoImageProcessor.from_pretrained(folder)
-        yield _compare(bench, f'{name}, {SIZE[1]} x {SIZE[0]}', processor, SIZE)
+        for size in (SIZE, ImageReader(processor, *SIZE).final):
+            yield _compare(bench, f'{name}, {size[1]} x {size[0]}', processor, size)
 
 
 def _compare(bench: Bench, name: str, processor, size: tuple[int, int]) -> Result:

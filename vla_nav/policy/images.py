@@ -41,9 +41,10 @@ class ImageReader:
         self.constants = {k: v for k, v in outputs.items() if k != 'pixel_values'}
         self.scale, self.shift = _affine(processor)
         """Per channel, (3,): what is done to a uint8 value at last."""
-        self._layout, final = _layout(processor, pixels, self.constants)
+        self._layout, self.final = _layout(processor, pixels, self.constants)
+        """Size that frames are resized to (h, w); frames that have it are spared that."""
         self._steps: Steps = []
-        ways = _ways(processor, self.size, final)
+        ways = _ways(processor, self.size, self.final)
         self.converts = any(self._matches(steps, probe, pixels) for steps in ways)
         """Whether frames are converted here, and not by the processor."""
         self.direct = self.converts and not self._steps and pixels.ndim > 2
