@@ -40,16 +40,21 @@ def source(recorded, data):
 def test_targets_are_the_actions_from_each_frame_on(source, recorded, data):
     made, normaliser = source(), data.normaliser
     batch = made.batch(3)
-    for row, (episode, start, length) in enumerate(made._sampler.rows(3)):
+    # A window of 6 has 5 frames of history; a sequence is three times that, and the present one.
+    images = batch.images.reshape(8, 16, 64, 64, 3)
+    for row, sequence in enumerate(made._sampler.rows(3)):
+        episode, start, length, first, stop = sequence
         whole = recorded.window(episode, 0, 24)
         actions = normaliser.normalise(whole.actions)
-        assert (batch.images.reshape(8, 6, 64, 64, 3)[row]
-                == whole.images[start:start + length]).all()
+        inside = min(length, 24 - start)
+        assert (images[row, :inside] == whole.images[start:start + inside]).all()
         for t in range(length):
-            real = min(4, 24 - start - t)
+            real = min(4, 24 - start - t) if first <= t < stop else 0
             assert batch.mask[row, t].tolist() == [1.0] * real + [0.0] * (4 - real)
             np.testing.assert_array_equal(batch.targets[row, t, :real],
                                           actions[start + t:start + t + real])
+            if t >= inside:
+                continue
             before = actions[start + t - 1] if start + t else normaliser.normalise(np.zeros(2))
             np.testing.assert_array_equal(batch.inputs[row, t, :2], before)
             np.testing.assert_array_equal(batch.inputs[row, t, 2:],
@@ -57,9 +62,13 @@ def test_targets_are_the_actions_from_each_frame_on(source, recorded, data):
 
 
 def test_a_window_longer_than_an_episode_is_masked(source):
-    batch = source(replace(PLAIN, window=30)).batch(0)
+    made = source(replace(PLAIN, window=30))
+    batch = made.batch(0)
     assert batch.mask.shape == (8, 30, 4)
-    assert batch.mask[:, :24, 0].all() and not batch.mask[:, 24:].any()
+    for row, sequence in enumerate(made._sampler.rows(0)):
+        judged = batch.mask[row, :, 0].nonzero().flatten().tolist()
+        assert judged == list(range(sequence.first, sequence.stop))
+        assert sequence.start + sequence.stop <= 24
 
 
 def test_parts_make_up_the_batch_and_weigh_as_much_as_they_hold(source):
@@ -75,7 +84,7 @@ def test_parts_make_up_the_batch_and_weigh_as_much_as_they_hold(source):
 def test_augmentation_does_not_depend_on_the_parts(source):
     settings = replace(PLAIN, colour=0.2, shift=0.05, mirror=0.5)
     whole, part = source(settings).batch(2), source(settings).batch(2, 1, 2)
-    assert (whole.images.reshape(8, 6, 64, 64, 3)[1::2].reshape(part.images.shape)
+    assert (whole.images.reshape(8, 16, 64, 64, 3)[1::2].reshape(part.images.shape)
             == part.images).all()
     assert (source(settings).batch(3).images != whole.images).any()
 
@@ -89,12 +98,27 @@ def test_mirrored_rows_are_mirrored_in_everything(source):
     np.testing.assert_array_equal(mirrored.actions[..., 1], -plain.actions[..., 1])
 
 
-def test_every_start_comes_once_in_a_pass():
-    sampler = Windows([10, 5, 3], [0, 2], window=4, batch=2, seed=0)
-    seen = [(row.episode, row.start) for step in range(4) for row in sampler.rows(step)]
-    assert sorted(seen) == [(0, start) for start in range(7)] + [(2, 0)]
+def test_every_frame_is_judged_equally_often_in_a_pass():
+    lengths = [10, 5, 3]
+    sampler = Windows(lengths, [0, 2], window=6, history=2, batch=2, seed=0)
+    # Four frames are judged in each: 10 + 3 and 3 + 3 sequences.
+    rows = [row for step in range(19 // 2) for row in sampler.rows(step)]
+    rows += sampler.rows(9)[:1]
+    times = {episode: np.zeros(lengths[episode], int) for episode in (0, 2)}
+    for row in rows:
+        times[row.episode][row.start + row.first:row.start + row.stop] += 1
+        assert row.start >= 0 and row.length == 6 and row.stop <= 6
+        assert row.first == 2 or row.start == 0
+    assert times[0].tolist() == [4] * 10 and times[2].tolist() == [4] * 3
     assert sampler.rows(5) == sampler.rows(5)
-    assert [sampler.rows(s) for s in range(4)] != [sampler.rows(s) for s in range(4, 8)]
+    assert [sampler.rows(s) for s in range(4)] != [sampler.rows(s) for s in range(10, 14)]
+
+
+def test_tiles_judge_every_frame_once():
+    sampler = Windows([10, 5, 3], [0], window=6, history=2, batch=2, seed=0)
+    judged = [(row.episode, row.start + t) for row in sampler.tiles([1, 2])
+              for t in range(row.first, row.stop)]
+    assert judged == [(1, t) for t in range(5)] + [(2, t) for t in range(3)]
 
 
 def test_every_episode_comes_in_a_pass_of_full_batches():
@@ -109,10 +133,11 @@ def test_every_episode_comes_in_a_pass_of_full_batches():
 def test_validation_is_of_the_validation_episodes(source, recorded):
     batches = list(source().validation())
     rows = torch.cat([batch.targets for batch in batches])
-    # Two episodes of 24 frames, in windows of 6.
-    assert len(rows) == 8
+    # Two episodes of 24 frames; each sequence judges 11 of its 16.
+    assert len(rows) == 6
+    assert sum(int(batch.mask[..., 0].sum()) for batch in batches) == 48
     half = [len(batch.targets) for part in range(2) for batch in source().validation(part, 2)]
-    assert sum(half) == 8
+    assert sum(half) == 6
 
 
 def test_contexts_keep_their_frames_and_actions(data):

@@ -34,6 +34,10 @@ class Row(NamedTuple):
     episode: int
     start: int
     length: int
+    first: int
+    """The first frame whose chunk is judged; those before it are history alone."""
+    stop: int
+    """The first behind the judged ones. Both count from the sequence's start."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +68,42 @@ class Batch:
 
 
 class Windows:
-    """Sequences of one length from anywhere in the episodes; each start once in every pass."""
+    """Sequences of `window` frames, of which the first `history` are not judged.
 
-    def __init__(self, lengths: Sequence[int], episodes: Sequence[int], window: int, batch: int,
-                 seed: int) -> None:
-        counts = [max(1, lengths[e] - window + 1) for e in episodes]
+    An episode's first frames have no history and are judged. In a pass every frame is judged
+    equally often, the stop at an episode's end as often as the way there.
+    """
+
+    def __init__(self, lengths: Sequence[int], episodes: Sequence[int], window: int, history: int,
+                 batch: int, seed: int) -> None:
+        self._lengths, self._window, self._history = lengths, window, history
+        self._judged = window - history
+        counts = [lengths[e] + self._judged - 1 for e in episodes]
         self._episodes = np.repeat(episodes, counts)
-        self._starts = np.concatenate([np.arange(count) for count in counts])
-        self._window, self._batch, self._seed = window, batch, seed
+        self._begins = np.concatenate([np.arange(count) for count in counts]) - self._judged + 1
+        self._batch, self._seed = batch, seed
         self._order = lru_cache(2)(self._shuffled)
 
     def rows(self, step: int) -> list[Row]:
         """The sequences of one step."""
-        total = len(self._starts)
+        total = len(self._begins)
         chosen = [self._order(place // total)[place % total]
                   for place in range(step * self._batch, (step + 1) * self._batch)]
-        return [Row(int(self._episodes[i]), int(self._starts[i]), self._window) for i in chosen]
+        return [self._row(int(self._episodes[i]), int(self._begins[i])) for i in chosen]
+
+    def tiles(self, episodes: Sequence[int]) -> list[Row]:
+        """Sequences that judge every frame of these episodes once."""
+        return [self._row(e, begin) for e in episodes
+                for begin in range(0, self._lengths[e], self._judged)]
+
+    def _row(self, episode: int, begin: int) -> Row:
+        """The sequence that judges the episode's frames from `begin` on."""
+        start = max(0, begin - self._history)
+        stop = min(begin + self._judged, self._lengths[episode])
+        return Row(episode, start, self._window, max(0, begin) - start, stop - start)
 
     def _shuffled(self, number: int) -> np.ndarray:
-        return np.random.default_rng((self._seed, number)).permutation(len(self._starts))
+        return np.random.default_rng((self._seed, number)).permutation(len(self._begins))
 
 
 class WholeEpisodes:
@@ -99,7 +120,7 @@ class WholeEpisodes:
         """The sequences of one step."""
         chosen = self._order(step // self._batches)[step % self._batches]
         length = int(self._lengths[chosen].max())
-        return [Row(int(e), 0, length) for e in chosen]
+        return [Row(int(e), 0, length, 0, int(self._lengths[e])) for e in chosen]
 
     def _shuffled(self, number: int) -> np.ndarray:
         rng = np.random.default_rng((self._seed, number))
@@ -155,13 +176,15 @@ class Source:
         length = rows[0].length
         targets = np.lib.stride_tricks.sliding_window_view(after, chunk, axis=1)
         mask = np.lib.stride_tricks.sliding_window_view(valid, chunk, axis=1)
+        place = np.arange(length)
+        judged = np.stack([(row.first <= place) & (place < row.stop) for row in rows])
         normalise = self.normaliser.normalise
         parts = {'previous_action': normalise(before[:, :length]),
                  'velocity': None if state is None else normalise(state)}
         names = self._variant.head.inputs
         return {
             'targets': torch.from_numpy(normalise(targets.transpose(0, 1, 3, 2))),
-            'mask': torch.from_numpy(mask.astype(np.float32) * valid[:, :length, None]),
+            'mask': torch.from_numpy(mask.astype(np.float32) * judged[..., None]),
             'actions': after[:, :length],
             'inputs': torch.from_numpy(np.concatenate([parts[n] for n in names], -1))
             if names else None,
@@ -182,9 +205,9 @@ class Source:
         return min(row.length, len(self._tracks[row.episode].actions) - row.start)
 
     def _weight(self, row: Row) -> int:
-        """How many actions a sequence's chunks hold."""
+        """How many actions a sequence's judged chunks hold."""
         left = len(self._tracks[row.episode].actions) - row.start
-        ends = left - np.arange(self._inside(row))
+        ends = left - np.arange(row.first, row.stop)
         return int(np.minimum(ends, self._variant.chunk).sum())
 
 
@@ -195,13 +218,14 @@ class FrameSource(Source):
                  settings: TrainingSettings, questions: Questions | None = None) -> None:
         self._dataset, self._questions = dataset, questions
         self._asked = round(variant.vision_language * settings.batch) if questions else 0
-        window = settings.window or max(1, variant.head.window)
+        history = max(0, variant.head.window - 1)
+        window = settings.window or 3 * history + 1
+        history = min(history, window - 1)
         lengths = [len(track.actions) for track in data.tracks]
-        sampler = Windows(lengths, data.training, window, settings.batch - self._asked,
+        sampler = Windows(lengths, data.training, window, history, settings.batch - self._asked,
                           settings.seed)
-        every = [Row(e, start, window) for e in data.validation
-                 for start in range(0, max(1, lengths[e] - window + 1), window)]
-        count = min(len(every), max(1, settings.validation_frames // window))
+        every = sampler.tiles(data.validation)
+        count = min(len(every), max(1, settings.validation_frames // (window - history)))
         spread = np.linspace(0, len(every) - 1, count).round().astype(int)
         super().__init__(data, variant, settings, sampler, [every[i] for i in spread])
         self._signs = mirror_signs(data.contract.command.fields)
@@ -242,7 +266,7 @@ class ContextSource(Source):
         sampler = WholeEpisodes(lengths, data.training, settings.batch, settings.seed)
         longest = max(lengths[e] for e in data.validation)
         super().__init__(data, variant, settings, sampler,
-                         [Row(e, 0, longest) for e in data.validation])
+                         [Row(e, 0, longest, 0, lengths[e]) for e in data.validation])
 
     def _join(self, rows: Sequence[Row], rngs, share: float) -> Batch:
         shape = self._contexts[0].shape[1:]

@@ -27,7 +27,8 @@ class TrainingSettings:
     batch: int = 32
     """Sequences in each step, over all processes: whole episodes where contexts are cached."""
     window: int = 0
-    """Frames of a sequence; 0: head.window, or one. Cached contexts always take whole episodes."""
+    """Frames of a sequence; 0: one, and three for each frame of history that the head sees beside
+    the present one. Cached contexts always take whole episodes."""
     rate: float = 1e-3
     """Peak learning rate of the head."""
     backbone_rate: float = 0.0
@@ -51,7 +52,7 @@ class TrainingSettings:
     head does not spoil the backbone (Kumar et al. 2022, arXiv 2202.10054)."""
     validation: float = 0.1
     """Share of the episodes that is kept for validation."""
-    validation_frames: int = 512
+    validation_frames: int = 1024
     """Frames looked at in a validation, where contexts are not cached."""
     validate_every: int = 0
     """Steps between validations; 0: twenty of them in the run."""
