@@ -122,6 +122,14 @@ def test_the_gpu_section_at_a_tiny_shape(bench):
     assert floor.ratio > 1 and 'TFLOP' in floor.against
 
 
+def test_training_steps_at_a_tiny_shape(bench):
+    import torch
+
+    head, lora, again = gpu.training_steps(bench, TINY, 'cpu', torch.float32)
+    assert head.ratio == 1.0 and min(lora.value, again.value) > 0
+    assert 'LoRA' in lora.name and 'checkpointing' in again.name
+
+
 def test_the_gpu_section_without_a_gpu(bench, monkeypatch):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     with pytest.raises(Skipped, match='torch sees no GPU here'):

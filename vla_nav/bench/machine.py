@@ -85,6 +85,17 @@ def synchronised(function: Callable[[], object], device: str) -> Callable[[], ob
     return both
 
 
+def forget_peak(device: str) -> None:
+    """Let `peak` count from now on."""
+    if torch.device(device).type == 'cuda':
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak(device: str) -> int | None:
+    """The most bytes that tensors took on a GPU; None on a CPU, where nobody counts them."""
+    return torch.cuda.max_memory_allocated() if torch.device(device).type == 'cuda' else None
+
+
 def _fastest(function: Callable[[], object], device: str, seconds: float) -> float:
     return alternate({'it': synchronised(function, device)}, seconds)['it'].at(10)
 
