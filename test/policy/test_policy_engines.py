@@ -169,6 +169,23 @@ def test_an_engine_that_may_capture_falls_back(load):
     assert engine.name == 'torch (CUDA graph)' if torch.cuda.is_available() else engine.reason
 
 
+@pytest.mark.parametrize('told', [False, True])
+def test_a_graph_is_captured_once_for_what_every_frame_feeds(load, told):
+    """The comparison at the start captures what driving replays; other inputs need another."""
+    model = model_of(load('idefics3'), HEADS['mlp that is told its speed' if told else 'lstm'])
+    engine = StaticEngine(model)
+    engine._captures = True
+    engine._compare()
+    rest = (torch.zeros(1, 4), torch.zeros(1, 2)) if told else ()
+    engine.decide([np.zeros((64, 64, 3), np.uint8)], engine.prepare(['go there']),
+                  model.head.initial_state(1), *rest)
+    assert len(engine._graphs) == 1
+    if not told:
+        engine.decide([np.zeros((64, 64, 3), np.uint8)], engine.prepare(['go there']),
+                      model.head.initial_state(1), None, torch.zeros(1, 2))
+        assert len(engine._graphs) == 2
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
 @pytest.mark.parametrize('head', ['lstm', 'oft'])
 def test_a_cuda_graph_gives_the_numbers_of_its_model(family_folder, head):

@@ -116,7 +116,7 @@ class StaticEngine:
         return self._forms[length]
 
     def _graph(self, form: StaticForward, feed: Feed) -> Captured:
-        key = (form, len(feed['words']))
+        key = (form, len(feed['words']), frozenset(feed))
         if key not in self._graphs:
             self._graphs[key] = Captured(form.step, feed)
             self.reason = self.reason or self._graphs[key].reason or ''
@@ -140,7 +140,8 @@ class StaticEngine:
         device = self.model.backbone.device
         extra = len(head.settings.inputs) * head.action_dim
         inputs = torch.zeros(1, extra, device=device) if extra else None
-        velocity = torch.zeros(1, head.action_dim, device=device)
+        velocity = None if head.state_encoder is None else torch.zeros(
+            1, head.action_dim, device=device)
         chunks = [
             engine.decide([image], engine.prepare(['go there']), head.initial_state(1), inputs,
                           velocity)[0]
