@@ -95,12 +95,12 @@ def test_blocks_above_the_one_that_is_read_do_not_run(load):
     model = model_of(backbone, HEADS['mlp'], layer=1)
     engine = torch_engine(model)
     ran = []
-    for block in backbone.base.text_model.layers:
-        block.register_forward_hook(lambda block, *_: ran.append(block))
+    for place, block in enumerate(backbone.base.text_model.layers):
+        block.register_forward_hook(lambda *_, place=place: ran.append(place))
     prepared = engine.prepare(['go'])
     ran.clear()
     engine.decide(random_images(1), prepared, model.head.initial_state(1))
-    assert ran == [backbone.base.text_model.layers[0]]
+    assert ran == [0]
 
 
 def test_the_prompt_is_embedded_once_per_instruction(load):
@@ -151,8 +151,6 @@ def test_a_prompt_too_short_for_the_image(load):
 
 
 def test_a_capture_that_fails_runs_plainly_and_says_why():
-    if torch.cuda.is_available():
-        pytest.skip('a GPU is here: the capture works')
     doubled = Captured(lambda feed: {'y': 2 * feed['x']}, {'x': torch.ones(2)})
     assert doubled.reason
     assert doubled({'x': torch.tensor([1.0, 4.0])})['y'].tolist() == [2.0, 8.0]
@@ -166,7 +164,7 @@ def test_an_engine_that_may_capture_falls_back(load):
     chunks, _ = run(engine, model)
     expected, _ = run(TransformersEngine(model), model)
     torch.testing.assert_close(chunks, expected, atol=2e-5, rtol=1e-4)
-    assert engine.name == 'torch (CUDA graph)' if torch.cuda.is_available() else engine.reason
+    assert engine.name == 'torch' and 'cpu' in engine.reason
 
 
 @pytest.mark.parametrize('told', [False, True])

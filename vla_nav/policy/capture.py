@@ -40,6 +40,9 @@ class Captured:
 
     @torch.inference_mode()
     def _capture(self, inputs: Feed) -> None:
+        elsewhere = {str(v.device) for v in inputs.values() if v.device.type != 'cuda'}
+        if elsewhere:  # such a graph would replay nothing
+            raise RuntimeError(f'tensors on {", ".join(sorted(elsewhere))}: no GPU computes them')
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
