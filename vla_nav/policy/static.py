@@ -14,6 +14,7 @@ from torch import nn
 from vla_nav.policy.backbone import HiddenStates
 from vla_nav.policy.context import INSTRUCTION, POOLINGS
 from vla_nav.policy.errors import PolicyError
+from vla_nav.policy.fused import fused
 from vla_nav.policy.heads import HeadState
 from vla_nav.policy.model import PolicyModel
 from vla_nav.policy.oft import PlaceholderReader
@@ -80,9 +81,11 @@ class StaticForward(nn.Module):
         language = blocks(backbone.model, 'language', backbone.layers)
         layer = reader.settings.layer
         count = layer if layer >= 0 else backbone.layers + 1 + layer
-        self.blocks = language[:count]
+        self.blocks = fused(language[:count])
         """Up to the one whose output is read: the rest is not computed."""
-        self.norm = _owner(backbone.model, language).norm if count == backbone.layers else None
+        self.norm = None
+        if count == backbone.layers:
+            self.norm = fused(_owner(backbone.model, language).norm)
         self._record(model, language)
 
     @torch.no_grad()
@@ -113,7 +116,7 @@ class StaticForward(nn.Module):
                 hook.remove()
         self._arguments = [_without_mask(*call) for call in calls[:len(self.blocks)]]
         pixels = inputs['pixel_values'].flatten(0, -4)  # Idefics3: (B, images, 3, h, w)
-        self.vision = VISIONS[backbone.model_type](backbone, pixels)
+        self.vision = fused(VISIONS[backbone.model_type](backbone, pixels))
         _, image, _ = backbone.masks(batch)
         places = image[0].nonzero().flatten()
         self.first, self.after = int(places[0]), int(places[-1]) + 1
