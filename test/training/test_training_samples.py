@@ -41,9 +41,12 @@ def test_targets_are_the_actions_from_each_frame_on(source, recorded, data):
     made, normaliser = source(), data.normaliser
     batch = made.batch(3)
     # A window of 6 has 5 frames of history; a sequence is three times that, and the present one.
-    images = batch.images.reshape(8, 16, 64, 64, 3)
-    for row, sequence in enumerate(made._sampler.rows(3)):
-        episode, start, length, first, stop = sequence
+    rows = made._sampler.rows(3)
+    length = max(row.stop for row in rows)  # what comes after the last judged frame is left out
+    assert batch.targets.shape == (8, length, 4, 2)
+    assert made.frames(3) == sum(row.stop for row in rows)
+    images = batch.images.reshape(8, length, 64, 64, 3)
+    for row, (episode, start, _, first, stop) in enumerate(rows):
         whole = recorded.window(episode, 0, 24)
         actions = normaliser.normalise(whole.actions)
         inside = min(length, 24 - start)
@@ -64,7 +67,7 @@ def test_targets_are_the_actions_from_each_frame_on(source, recorded, data):
 def test_a_window_longer_than_an_episode_is_masked(source):
     made = source(replace(PLAIN, window=30))
     batch = made.batch(0)
-    assert batch.mask.shape == (8, 30, 4)
+    assert batch.mask.shape[:2] == (8, max(row.stop for row in made._sampler.rows(0)))
     for row, sequence in enumerate(made._sampler.rows(0)):
         judged = batch.mask[row, :, 0].nonzero().flatten().tolist()
         assert judged == list(range(sequence.first, sequence.stop))
@@ -76,7 +79,7 @@ def test_parts_make_up_the_batch_and_weigh_as_much_as_they_hold(source):
     parts = [source().batch(2, part, 3) for part in range(3)]
     assert [len(part.targets) for part in parts] == [3, 3, 2]
     for number, part in enumerate(parts):
-        assert torch.equal(part.targets, whole.targets[number::3])
+        assert torch.equal(part.targets, whole.targets[number::3, :part.targets.shape[1]])
         assert part.weight == pytest.approx(float(part.mask.sum() / whole.mask.sum()))
     assert whole.weight == 1.0
 
@@ -84,8 +87,8 @@ def test_parts_make_up_the_batch_and_weigh_as_much_as_they_hold(source):
 def test_augmentation_does_not_depend_on_the_parts(source):
     settings = replace(PLAIN, colour=0.2, shift=0.05, mirror=0.5)
     whole, part = source(settings).batch(2), source(settings).batch(2, 1, 2)
-    assert (whole.images.reshape(8, 16, 64, 64, 3)[1::2].reshape(part.images.shape)
-            == part.images).all()
+    some, every = (b.images.reshape(*b.targets.shape[:2], 64, 64, 3) for b in (part, whole))
+    assert (every[1::2, :some.shape[1]] == some).all()
     assert (source(settings).batch(3).images != whole.images).any()
 
 

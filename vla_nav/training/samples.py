@@ -141,8 +141,8 @@ class Source:
         self._needs_state = variant.head.state_token or 'velocity' in names
 
     def frames(self, step: int) -> int:
-        """Frames in one step."""
-        return sum(self._inside(row) for row in self._sampler.rows(step))
+        """Frames in one step, up to the last judged one of each sequence."""
+        return sum(row.stop for row in self._sampler.rows(step))
 
     def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
         """One part of a step's batch."""
@@ -201,9 +201,6 @@ class Source:
         state = track.state[inside[1:row.length + 1]] if self._needs_state else None
         return actions, valid, state
 
-    def _inside(self, row: Row) -> int:
-        return min(row.length, len(self._tracks[row.episode].actions) - row.start)
-
     def _weight(self, row: Row) -> int:
         """How many actions a sequence's judged chunks hold."""
         left = len(self._tracks[row.episode].actions) - row.start
@@ -241,6 +238,8 @@ class FrameSource(Source):
 
     def _join(self, rows: Sequence[Row], rngs, share: float) -> Batch:
         settings = self._settings
+        longest = max(row.stop for row in rows)  # heads look back only
+        rows = [row._replace(length=longest) for row in rows]
         images, instructions, signs = [], [], np.ones((len(rows), len(self._signs)), np.float32)
         for i, row in enumerate(rows):
             window = self._dataset.window(row.episode, row.start, row.length)
