@@ -87,6 +87,14 @@ def test_a_second_twin_takes_no_memory():
     assert plain.q_proj.weight.data_ptr() == first.q_proj.product.weight.data_ptr()
 
 
+def test_a_module_whose_twin_was_made_in_inference_mode_can_be_trained():
+    plain, x = Attention(), torch.randn(5, 8)
+    with torch.inference_mode():
+        fused(plain)(x)
+    plain(x).sum().backward()
+    assert all(p.grad is not None and not p.is_inference() for p in plain.parameters())
+
+
 def test_gate_and_up():
     config = LlamaConfig(hidden_size=8, intermediate_size=12, num_attention_heads=2)
     for plain in (LlamaMLP(config), GemmaMLP(config)):

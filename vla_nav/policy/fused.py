@@ -101,6 +101,7 @@ def _alike(layers: Sequence[nn.Module | None]) -> bool:
         for layer in layers})
 
 
+@torch.inference_mode(False)  # a tensor made in inference mode can never be trained again
 @torch.no_grad()
 def _joined(parameters: Sequence[nn.Parameter]) -> torch.Tensor:
     """One tensor in whose memory the parameters lie one behind the other; moved if need be."""
