@@ -12,6 +12,7 @@ from vla_nav.policy import (
     ContextReader,
     ContextSettings,
     HeadSettings,
+    LoraSettings,
     Policy,
     PolicyModel,
     TokenSettings,
@@ -254,25 +255,53 @@ def test_film_lets_the_sentence_reach_the_vision_encoder(load, family, tmp_path,
     np.testing.assert_allclose(loaded.context(frame), expected, atol=1e-4)
 
 
-def test_the_adapter_is_what_plain_peft_reads(load, family_folder, tmp_path):
+@pytest.mark.parametrize('words', [(), (70, 90, 80)])
+@each_family
+def test_the_adapter_is_what_plain_peft_reads(load, family_folder, tmp_path, family, words):
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText
 
-    backbone = load('idefics3')
-    tuning = Tuning(backbone, 'lora')
+    from vla_nav.policy.tune import load_tuned
+
+    backbone = load(family)
+    tuning = Tuning(backbone, 'lora', LoraSettings(tokens=True), words)
     for parameter in tuning.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    images = random_images(1)
-    batch = backbone.inputs(images, WORDS[:1])
+    batch = backbone.inputs(random_images(1), WORDS[:1])
     with torch.no_grad():
         expected = backbone.model(**batch).logits
     tuning.save(tmp_path)
-    base = AutoModelForImageTextToText.from_pretrained(family_folder('idefics3'))
+    base = AutoModelForImageTextToText.from_pretrained(family_folder(family))
     with torch.no_grad():
         plain = base(**batch).logits
         adapted = PeftModel.from_pretrained(base, tmp_path / 'adapter')(**batch).logits
     torch.testing.assert_close(adapted, expected)
     assert not torch.allclose(adapted, plain)
+    loaded = load(family)
+    load_tuned(loaded, tmp_path)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.model(**batch).logits, expected, atol=1e-4, rtol=1e-4)
+
+
+@each_family
+def test_of_the_embeddings_only_those_of_action_tokens_train(load, family, tmp_path):
+    from vla_nav.policy.tune import load_tuned
+
+    backbone = load(family)
+    model = model_of(backbone, 'tokens', 'lora')
+    words = model.variant.tokens.ids
+    tuning = Tuning(backbone, 'lora', LoraSettings(tokens=True), words)
+    optimizer = torch.optim.SGD(tuning.parameters(), 0.1)
+    model(*batch_of()).backward()
+    optimizer.step()
+    tuning.save(tmp_path)
+    before, after = load(family).model, load(family)
+    load_tuned(after, tmp_path)
+    for name in ('get_input_embeddings', 'get_output_embeddings'):
+        old, new = (getattr(m, name)().weight for m in (before, after.model))
+        moved = (old != new).any(1).nonzero().flatten().tolist()
+        assert set(moved) <= set(words)
+        assert len(moved) > 5, name
 
 
 def test_weights_of_another_backbone_are_refused(load, family_folder, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,8 @@ class LoraSettings:
     dropout: float = 0.0
     init: str = 'gaussian'
     """gaussian, or default for peft's own."""
+    tokens: bool = False
+    """Train the embeddings of the action tokens too, in and out, where there are such tokens."""
 
     def __post_init__(self) -> None:
         require(1 <= self.rank <= 1024, 'lora.rank', self.rank, '1 to 1024')
@@ -51,7 +54,9 @@ class LoraSettings:
 class Tuning:
     """The trainable side of a backbone; making one sets `requires_grad` on all its parameters."""
 
-    def __init__(self, backbone: Backbone, tune: str, lora: LoraSettings | None = None):
+    def __init__(self, backbone: Backbone, tune: str, lora: LoraSettings | None = None,
+                 words: Sequence[int] = ()):
+        """words: ids of the action tokens, for `lora.tokens`."""
         from vla_nav.policy.parts import part_of
 
         if tune not in TUNES:
@@ -68,7 +73,7 @@ class Tuning:
                     f"in it, which tune '{tune}' trains; choose another tune"
                 )
         if tune == 'lora':
-            self.adapter = _add_lora(backbone, lora or LoraSettings())
+            self.adapter = _add_lora(backbone, lora or LoraSettings(), words)
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """The backbone's trainable parameters (those of the head are not among them)."""
@@ -139,13 +144,22 @@ def load_tuned(backbone: Backbone, folder: Path) -> None:
             own[name].data.copy_(value)
 
 
-def _add_lora(backbone: Backbone, settings: LoraSettings):
+def _embeddings(model: torch.nn.Module) -> list[str]:
+    """Names of a model's embeddings, in and out; the first alone where they are one."""
+    into, out = model.get_input_embeddings(), model.get_output_embeddings()
+    names = {id(module): name for name, module in model.named_modules()}
+    return [names[id(m)] for m in ([into] if into.weight is out.weight else [into, out])]
+
+
+def _add_lora(backbone: Backbone, settings: LoraSettings, words: Sequence[int]):
     from peft import LoraConfig, get_peft_model
 
+    rows = {name: list(words) for name in _embeddings(backbone.model)}
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, bias='none',
         init_lora_weights='gaussian' if settings.init == 'gaussian' else True,
         target_modules=lora_targets(backbone.model),
+        trainable_token_indices=rows if settings.tokens and words else None,
     )
     # Its own record of where the base model was would be a path of this machine.
     backbone.model.name_or_path = 'backbone'
@@ -168,6 +182,9 @@ def _merge_adapter(backbone: Backbone, folder: Path) -> None:
         config = LoraConfig(
             r=int(said['r']), lora_alpha=int(said['lora_alpha']), bias='none',
             target_modules=[str(name) for name in said['target_modules']],
+            trainable_token_indices={
+                str(name): [int(row) for row in rows]
+                for name, rows in (said.get('trainable_token_indices') or {}).items()} or None,
         )
         tensors = load_file(folder / 'adapter_model.safetensors')
         adapted = get_peft_model(backbone.model, config)

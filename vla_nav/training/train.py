@@ -251,7 +251,8 @@ class Training:
             self._probe(dataset, head, data)
         model = PolicyModel(self.backbone, self.variant, head, camera.height, camera.width)
         torch.manual_seed(settings.seed)
-        tuning = Tuning(self.backbone, self.variant.tune, self.variant.lora)
+        tuning = Tuning(self.backbone, self.variant.tune, self.variant.lora,
+                        self.variant.tokens.ids)
         self._prepare_backbone()
         source = FrameSource(dataset, data, self.variant, settings, questions)
         trainer = Trainer(
