@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from vla_nav.cli import main
+from vla_nav.evaluation.models import open_model
 from vla_nav.evaluation.store import AttemptLog
 
 
@@ -75,12 +76,17 @@ def test_an_interrupted_rollout_goes_on(run, steady, tmp_path, monkeypatch):
 def test_compare_writes_a_report(run, comparison, frozen, lora, dataset_folder, out, tmp_path):
     """On top of what another comparison of these models left."""
     folder = shutil.copytree(out, tmp_path / 'out')
-    code, printed, _ = run('compare', lora, frozen, '--data', dataset_folder, '--scenes', '1',
-                           '--frames', '16', '--workers', '1', '--out', folder)
+    models = [shutil.copytree(model, tmp_path / model.name) for model in (lora, frozen)]
+    code, printed, _ = run('compare', *models, '--data', dataset_folder, '--scenes', '1',
+                           '--frames', '16', '--workers', '1', '--out', folder, '--record')
     assert code == 0
     assert 'parameters trained' in printed and 'report.html' in printed
     for name in ('report.md', 'report.html', 'compare.json'):
         assert (folder / name).stat().st_size > 1000
+    for model in models:
+        card = (model / 'README.md').read_text()
+        assert '| success (standard, unseen-pairs) |' in card and '| obedience (' in card
+        open_model(model)
 
 
 def test_bad_input_is_one_line(run, frozen, lora, dataset_folder, tmp_path):

@@ -11,6 +11,7 @@ EXAMPLES = """examples:
   vla_nav compare models/*/ --data data/my_dataset --scenes 200 --out runs/all
   vla_nav compare models/frozen models/lora --data data/my_dataset --out runs/compare \\
       --episodes 50,100,250,500,1000
+  vla_nav compare models/*/ --data data/my_dataset --out runs/all --record   put them in the cards
 
 Interrupted, it goes on when called again; a model that is added costs only its own measurements.
 """
@@ -37,6 +38,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                         'against (the first one)')
     parser.add_argument('--episodes', metavar='N,N,...', help='also train the variants of the '
                         'models on the first N episodes of the dataset, and drive them')
+    parser.add_argument('--record', action='store_true',
+                        help="write success and obedience into the checkpoints' model cards")
     parser.add_argument('--device', default='cpu', help='cpu, cuda or auto (cpu)')
     parser.add_argument('--threads', type=int, default=1,
                         help='of torch, while latencies are measured (1)')
@@ -69,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
     if counts:
         report = Report(comparison, measure_curves(comparison, counts, args.out))
         report.write(args.out)
+    if args.record:
+        _record(comparison)
     overview = report.overview()
     # Models side by side, as a terminal is narrow.
     table = Table(title=f'{args.scenes} scenes, level {args.level}')
@@ -83,3 +88,15 @@ def run(args: argparse.Namespace) -> int:
         console.print(line, highlight=False)
     print(f'report in {args.out / "report.html"} and report.md, figures in compare.json')
     return 0
+
+
+def _record(comparison) -> None:
+    """Write how the models drove into their cards."""
+    from vla_nav.cli.rollout import measured
+    from vla_nav.evaluation.rollout import summarise
+    from vla_nav.policy.measured import record_measured
+
+    seen, unseen = comparison.settings.seen, comparison.settings.unseen
+    for each in comparison.measured:
+        record_measured(each.model.path, {**measured(summarise(each.seen, seen)),
+                                          **measured(summarise(each.unseen, unseen))})
