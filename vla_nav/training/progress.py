@@ -59,7 +59,7 @@ class Progress:
         self._done = min(self._done + count, self._total)
         for name, value in figures.items():
             if value == value:
-                self._figures[name] = 0.98 * self._figures.get(name, value) + 0.02 * value
+                self._figures[name] = 0.9 * self._figures.get(name, value) + 0.1 * value
         self._latest |= latest or {}
         if self._lines and time.monotonic() - self._spoke > LINE_EVERY_S:
             self._spoke = time.monotonic()
