@@ -320,6 +320,26 @@ def test_weights_of_another_backbone_are_refused(load, family_folder, tmp_path):
 
 
 @each_family
+def test_that_action_tokens_were_never_said_before_does_not_count(load, family):
+    backbone = load(family)
+    model = model_of(backbone, 'tokens', 'full')
+    Tuning(backbone, 'full')
+    others = torch.ones(backbone.model.get_output_embeddings().weight.shape[0])
+    others[list(model.variant.tokens.ids)] = 0
+    expected = model(*batch_of())
+    expected.backward()
+    before = [p.grad for p in backbone.model.parameters()]
+    backbone.model.zero_grad()
+    backbone.model.get_output_embeddings().register_forward_hook(
+        lambda module, inputs, logits: logits + 25 * others)
+    loss = model(*batch_of())
+    loss.backward()
+    torch.testing.assert_close(loss, expected)
+    for old, parameter in zip(before, backbone.model.parameters()):
+        torch.testing.assert_close(old, parameter.grad)
+
+
+@each_family
 def test_captions_are_learned_beside_actions(load, family):
     """The vision-language half of co-fine-tuning; a row's loss is its own, padded or not."""
     backbone = load(family)

@@ -109,11 +109,13 @@ def _ranks(tokenizer) -> dict[int, float]:
 
 
 def token_loss(
-    backbone: Backbone, batch: Tokens, ids: torch.Tensor, mask: torch.Tensor, soft=None
+    backbone: Backbone, batch: Tokens, ids: torch.Tensor, mask: torch.Tensor, soft=None,
+    among: Sequence[int] | None = None,
 ) -> torch.Tensor:
     """Cross-entropy of token ids (B, n) that stand at the end of each row of a batch.
 
-    mask: (B, n), the ids that count. Every id is predicted from the position before it.
+    mask: (B, n), the ids that count; among: the only ids that could be said. Every id is
+    predicted from the position before it.
     """
     import torch
     from torch.nn import functional
@@ -123,6 +125,11 @@ def token_loss(
     places = states.last[:, None] - count + torch.arange(count, device=ids.device)
     rows = torch.arange(len(ids), device=ids.device)[:, None]
     logits = backbone.model.get_output_embeddings()(states.layers[-1][rows, places])
+    if among is not None:
+        # A model has learned well never to say these tokens; that need not be unlearned.
+        only = torch.full((logits.shape[-1],), float('-inf'), device=logits.device)
+        only[list(among)] = 0
+        logits = logits.float() + only
     each = functional.cross_entropy(logits.float().flatten(0, 1), ids.flatten(), reduction='none')
     weights = mask.flatten().to(each.dtype)
     return (each * weights).sum() / weights.sum().clamp(min=1)

@@ -131,7 +131,8 @@ class PolicyModel(nn.Module):
         batch |= self.backbone.pixels(images)
         weights = mask.flatten(0, 1).repeat_interleave(flat.shape[-1], dim=1)
         ids = torch.from_numpy(ids).to(self.backbone.device)
-        return token_loss(self.backbone, batch, ids, weights.to(ids.device), soft)
+        return token_loss(self.backbone, batch, ids, weights.to(ids.device), soft,
+                          self.words.ids.tolist())
 
 
 def language_loss(
