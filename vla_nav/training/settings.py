@@ -40,7 +40,8 @@ class TrainingSettings:
     clip: float = 1.0
     """Largest norm of the gradient."""
     accumulate: int = 1
-    """Parts into which each process divides its share of the batch: less memory, same result."""
+    """Parts into which each process divides its share of the batch: less memory, same result. On
+    two cores, parts of about 30 frames are also 1.4 times as fast as a batch of 8 x 34."""
     checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, a third slower."""
     precision: str = 'auto'
