@@ -127,6 +127,20 @@ def test_what_trained_is_stored(trained, name, stored):
     assert sum(t.numel() for t in tensors.values()) == count
 
 
+@pytest.mark.parametrize('name, judged', [('openvla_lora', 'loss'), ('openvla_oft', 'error')])
+def test_the_weights_of_the_best_validation_are_stored(dataset, tiny_backbone, tmp_path, name,
+                                                       judged):
+    job = small_job(name, tmp_path, dataset, tiny_backbone, {
+        'training.steps': 20, 'training.validate_every': 2, 'training.backbone_rate': 0.5})
+    kept = train(job).provenance['measured']['validation']
+    assert ('loss' in kept) == (judged == 'loss')
+    validations = {tag: logged(job.work / 'logs' / 'policy', f'validation/{tag}')
+                   for tag in ('error', judged)}
+    best = int(np.argmin(validations[judged]))
+    for tag, values in validations.items():
+        assert kept[tag] == pytest.approx(values[best])
+
+
 def test_the_checkpoint_says_where_it_comes_from_and_what_it_cost(trained, folder, dataset):
     provenance = trained('lora_head').provenance
     assert provenance['data']['dataset_sha256'] == EpisodeDataset(dataset).sha256

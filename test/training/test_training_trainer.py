@@ -102,6 +102,14 @@ def test_a_second_signal_interrupts_at_once():
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def test_where_there_is_a_validation_loss_it_decides(tmp_path):
+    found = iter([(0.1, 3.0), (0.3, 1.0), (0.2, 2.0)])
+    trainer, _, _ = trainer_in(tmp_path, replace(SETTINGS, steps=6, validate_every=2))
+    trainer.validate = lambda: dict(zip(('error', 'loss'), next(found)))
+    trainer.run()
+    assert trainer.errors == {'error': 0.3, 'loss': 1.0}
+
+
 def test_the_best_weights_are_kept_and_training_stops_when_none_are_better(tmp_path):
     judged = iter([0.2, 0.8, 0.1, 0.3, 0.2, 0.9])
     settings = replace(SETTINGS, steps=400, validate_every=2, patience=3, judge='success')

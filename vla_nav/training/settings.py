@@ -60,7 +60,8 @@ class TrainingSettings:
     patience: int = 8
     """Validations without a better one until training stops; 0: never."""
     judge: str = 'error'
-    """What is better: the smaller error of the validation actions, or closed-loop success."""
+    """What is better: the smaller error of the validation actions (with action tokens, their
+    loss), or closed-loop success."""
     judge_scenes: int = 40
     """Simulated scenes of each closed-loop judgement."""
     context_noise: float = 0.05

@@ -29,6 +29,9 @@ Judge = Callable[[], float]
 """How good the policy is in closed loop, 0 to 1."""
 NO_MEMORY = ("can't allocate memory", 'not enough memory', 'out of memory')
 
+SHOWN = {'error': 'error', 'loss': 'validation loss', 'success': 'success'}
+"""What a validation found, on the progress bar."""
+
 
 @dataclass
 class Best:
@@ -215,17 +218,17 @@ class Trainer:
         began = time.monotonic()
         with self._average.applied() if self._average is not None else nullcontext():
             errors = self.validate()
-            score = errors['error']
+            score = errors.get('loss', errors['error'])
             if self._judge is not None:
                 errors['success'] = self._judged()
-                # Among equals in closed loop, the smaller error.
+                # Among equals in closed loop, the smaller error or loss.
                 score = -errors['success'] + 1e-3 * score
             if not self._best.facts or score < self._best.facts['score']:
                 self._best = Best({'step': self.step, 'score': score, 'errors': errors},
                                   self._weights.copy())
         self._validated = self.step
         self._spent(began)
-        progress.report(0, {}, {name: errors[name] for name in ('error', 'success')
+        progress.report(0, {}, {said: errors[name] for name, said in SHOWN.items()
                                 if name in errors})
         log('validation', errors, self.step)
 
@@ -234,7 +237,8 @@ class Trainer:
         """Errors of the present weights over the validation episodes.
 
         error: mean absolute error of normalised actions over whole chunks; rmse_i: of the first
-        action of each chunk in dimension i, SI units.
+        action of each chunk in dimension i, SI units; loss: of action tokens, as the likeliest of
+        them leap between ways to act while the loss falls steadily.
         """
         self._objective.eval()
         if self._validation is None:
@@ -242,21 +246,26 @@ class Trainer:
             self._validation = list(self._source.validation(
                 accelerator.process_index, accelerator.num_processes))
         normaliser = self._source.normaliser
-        sums = np.zeros(3 + normaliser.action_dim)
+        by_loss = self._objective.variant.decode == 'tokens'
+        sums = np.zeros(4 + normaliser.action_dim)
         for batch in self._validation:
             with self._objective.autocast():
                 chunks = self._objective.predict(batch).float().cpu()
+            weight = float(batch.mask.sum())
+            if by_loss:
+                sums[3] += weight * float(self._objective(batch))
             mask = batch.mask[..., None]
             first = batch.mask[..., 0].numpy() > 0
             predicted = normaliser.denormalise(chunks[:, :, 0].numpy())
             wrong = (predicted - batch.actions)[first]
             sums[0] += float(((chunks.clamp(-1, 1) - batch.targets).abs() * mask).sum())
-            sums[1] += float(mask.sum()) * chunks.shape[-1]
+            sums[1] += weight
             sums[2] += len(wrong)
-            sums[3:] += (wrong ** 2).sum(0)
+            sums[4:] += (wrong ** 2).sum(0)
         sums = self._summed(sums)
-        rmse = np.sqrt(sums[3:] / sums[2])
-        return {'error': float(sums[0] / sums[1]),
+        rmse = np.sqrt(sums[4:] / sums[2])
+        loss = {'loss': float(sums[3] / sums[1])} if by_loss else {}
+        return {'error': float(sums[0] / sums[1] / normaliser.action_dim), **loss,
                 **{f'rmse_{i}': float(value) for i, value in enumerate(rmse)}}
 
     def _judged(self) -> float:
