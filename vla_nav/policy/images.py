@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -13,10 +16,16 @@ from vla_nav.policy.errors import BackboneError
 
 TOLERANCE = 1.0 / 255.0
 """How far our arithmetic may differ from the image processor's, in units of full scale."""
+PROBES = 3
+"""Random frames that show whether it does."""
 MODES = {1: 'lanczos', 2: 'bilinear', 3: 'bicubic'}
 """PIL's filters as torch names them."""
 
+SMOOTHS = 1.5
+"""An image made so many times smaller takes too little of each pixel for one level to show."""
+
 Size = tuple[int, int]
+Pass = tuple[int, int, int]
 Step = Callable[[torch.Tensor], torch.Tensor]
 Steps = list[Step]
 
@@ -25,17 +34,18 @@ class ImageReader:
     """Runs an image processor on frames of one size, by the shortest way that gives its numbers.
 
     The processor's steps (resize, crop, rescale, normalise, cut into patches) are done on uint8
-    tensors, without PIL. At construction a random frame goes both ways; where the results differ
-    by more than `TOLERANCE` (another kind of processor, a filter this torch does not have), the
-    processor itself does every frame. All outputs except `pixel_values` (masks, grids) depend on
-    the size alone and are computed once.
+    tensors, without PIL. At construction random frames go both ways; where the results differ by
+    more than `TOLERANCE` (another kind of processor), the processor itself does every frame. All
+    outputs except `pixel_values` (masks, grids) depend on the size alone and are computed once.
+    Not for two threads at once.
     """
 
     def __init__(self, processor, height: int, width: int):
         self.processor = processor
         self.size = (height, width)
-        probe = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-        outputs = self._process(probe)
+        shape = PROBES, height, width, 3
+        probes = list(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+        outputs, *others = map(self._process, probes)
         pixels = outputs['pixel_values']
         self._shape = pixels.shape
         self.constants = {k: v for k, v in outputs.items() if k != 'pixel_values'}
@@ -44,8 +54,9 @@ class ImageReader:
         self._layout, self.final = _layout(processor, pixels, self.constants)
         """Size that frames are resized to (h, w); frames that have it are spared that."""
         self._steps: Steps = []
+        expected = torch.cat([pixels, *(each['pixel_values'] for each in others)])
         ways = _ways(processor, self.size, self.final)
-        self.converts = any(self._matches(steps, probe, pixels) for steps in ways)
+        self.converts = any(self._matches(steps, probes, expected) for steps in ways)
         """Whether frames are converted here, and not by the processor."""
         self.direct = self.converts and not self._steps and pixels.ndim > 2
         """Whether all there is to do is `x * scale + shift`, planes first."""
@@ -84,10 +95,10 @@ class ImageReader:
             planes = step(planes)
         return self._layout(planes).reshape(-1, *self._shape[1:])
 
-    def _matches(self, steps: Steps, probe: np.ndarray, pixels: torch.Tensor) -> bool:
+    def _matches(self, steps: Steps, probes: Sequence[np.ndarray], expected: torch.Tensor) -> bool:
         self._steps = steps
         try:
-            error = (self._convert([probe]) - pixels).abs().max()
+            error = (self._convert(probes) - expected).abs().max()
         except (RuntimeError, ValueError):  # a filter or a size that torch refuses
             return False
         return bool(error <= (TOLERANCE + 1e-5) * 255 * self.scale.max())
@@ -141,12 +152,33 @@ def _ways(processor, size: Size, final: Size) -> Iterator[Steps]:
     yield []
     code = int(getattr(processor, 'resample', None) or 0)
     whole = _resized(processor, size)
-    crop = getattr(processor, 'do_center_crop', False)
-    for resize in (_resize, _resize_by_pil):
-        yield [resize(final, code)]
-        if whole is not None:
-            then = _crop(whole, final) if crop else resize(final, code)
-            yield [then] if whole == size else [resize(whole, code), then]
+    crop = whole is not None and getattr(processor, 'do_center_crop', False)
+    end = [_crop(whole, final)] if crop else []
+    routes = [[final]] if whole is None else [[whole]] if crop else [[final], [whole, final]]
+    orders = [_passes(size, route, axes) for axes in ((3, 2), (2, 3)) for route in routes]
+    coarse = [passes for passes in orders if all(
+        length >= SMOOTHS * new for _, length, new in passes[1:])]
+    for passes in coarse:
+        yield [*(_resize(*each, code) for each in passes), *end]
+    for passes in orders:
+        yield [*(_resize_exactly(*each, code) for each in passes[:-1]),
+               *(_resize(*each, code) for each in passes[-1:]), *end]
+    for passes in orders:
+        yield [*(_resize_exactly(*each, code) for each in passes), *end]
+
+
+def _passes(size: Size, route: Sequence[Size], axes: Sequence[int]) -> list[Pass]:
+    """Axis, length and new length of each resizing of one axis, along a route of sizes.
+
+    Pillow rounds between the axes. It has always begun with the columns (axis 3); since version
+    13, where that saves work, with the rows (2).
+    """
+    passes = []
+    for new in route:
+        passes += [(axis, size[axis - 2], new[axis - 2]) for axis in axes
+                   if size[axis - 2] != new[axis - 2]]
+        size = new
+    return passes
 
 
 def _resized(processor, size: Size) -> Size | None:
@@ -162,19 +194,54 @@ def _resized(processor, size: Size) -> Size | None:
         return None
 
 
-def _resize(size: Size, code: int) -> Step:
+def _resize(axis: int, length: int, new: int, code: int) -> Step:
     """PIL's filter as torch has it: weights of 16 bits, so that a few pixels are off by one."""
     mode = MODES.get(code, 'none')
-    return lambda planes: functional.interpolate(planes, size, mode=mode, antialias=True)
 
-
-def _resize_by_pil(size: Size, code: int) -> Step:
     def step(planes: torch.Tensor) -> torch.Tensor:
-        frames = planes.permute(0, 2, 3, 1).contiguous().numpy()
-        resized = [Image.fromarray(f).resize((size[1], size[0]), code) for f in frames]
-        return torch.from_numpy(np.stack([np.asarray(r) for r in resized])).permute(0, 3, 1, 2)
+        size = [new if axis == each else planes.shape[each] for each in (2, 3)]
+        return functional.interpolate(planes, size, mode=mode, antialias=True)
 
     return step
+
+
+def _resize_exactly(axis: int, length: int, new: int, code: int) -> Step:
+    """PIL's filter by its own weights: a matrix, nearly all of it zero."""
+    matrix = _weights(length, new, code)
+    kept: dict[int, list[np.ndarray]] = {}  # fresh memory would cost as much as the sums
+
+    def rows(frame: np.ndarray) -> np.ndarray:
+        n = frame[0].size
+        if n not in kept:
+            kept[n] = [np.empty((count, n), np.float32) for count in (length, new)]
+        old, resized = map(torch.from_numpy, kept[n])
+        torch.mm(matrix, old.copy_(torch.from_numpy(frame).view(length, n)), out=resized)
+        resized.add_(0.5).clamp_(0, 255)
+        return kept[n][1].astype(np.uint8).reshape(new, -1, 3)
+
+    def step(planes: torch.Tensor) -> torch.Tensor:
+        frames = planes.permute(0, 2, 3, 1).contiguous().numpy()
+        if axis == 2:
+            done = [rows(frame) for frame in frames]
+        else:
+            done = [cv2.transpose(rows(cv2.transpose(frame))) for frame in frames]
+        return torch.from_numpy(np.stack(done)).permute(0, 3, 1, 2)
+
+    return step
+
+
+@lru_cache(maxsize=8)
+def _weights(length: int, new: int, code: int) -> torch.Tensor:
+    """What each of `new` pixels takes of `length` others, sparse (new, length).
+
+    In steps of 2**-22, as Pillow has it for uint8.
+    """
+    each = Image.fromarray(np.eye(length, dtype=np.float32))
+    weights = torch.from_numpy(np.array(each.resize((length, new), code)))
+    weights = weights.mul_(2**22).round_().div_(2**22)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Sparse CSR', UserWarning)
+        return weights.to_sparse_csr()
 
 
 def _crop(whole: Size, size: Size) -> Step:
