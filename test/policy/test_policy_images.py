@@ -1,5 +1,7 @@
 """Frames converted without PIL: the numbers of every family's own image processor."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -84,6 +86,18 @@ def test_filters_and_sizes(processor_of, size, resample):
         image = noise((240, 320), seed)
         difference = reader([image])['pixel_values'] - processed(processor, image)
         assert difference.abs().max() / reader.scale.max() <= 1.01
+
+
+def test_threads_do_not_disturb_each_other(processor_of):
+    """One prepares batches while another validates."""
+    reader = ImageReader(processor_of('idefics3'), 240, 320)
+    assert not reader.direct
+    images = [noise((240, 320), seed) for seed in range(20)]
+    expected = [reader([image])['pixel_values'] for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        for found, each in zip(pool.map(lambda image: reader([image])['pixel_values'], images),
+                               expected):
+            assert torch.equal(found, each)
 
 
 def test_what_is_not_understood_is_left_to_the_processor(processor_of):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -37,7 +38,6 @@ class ImageReader:
     tensors, without PIL. At construction random frames go both ways; where the results differ by
     more than `TOLERANCE` (another kind of processor), the processor itself does every frame. All
     outputs except `pixel_values` (masks, grids) depend on the size alone and are computed once.
-    Not for two threads at once.
     """
 
     def __init__(self, processor, height: int, width: int):
@@ -208,16 +208,17 @@ def _resize(axis: int, length: int, new: int, code: int) -> Step:
 def _resize_exactly(axis: int, length: int, new: int, code: int) -> Step:
     """PIL's filter by its own weights: a matrix, nearly all of it zero."""
     matrix = _weights(length, new, code)
-    kept: dict[int, list[np.ndarray]] = {}  # fresh memory would cost as much as the sums
+    kept = threading.local()  # fresh memory would cost as much as the sums
 
     def rows(frame: np.ndarray) -> np.ndarray:
         n = frame[0].size
-        if n not in kept:
-            kept[n] = [np.empty((count, n), np.float32) for count in (length, new)]
-        old, resized = map(torch.from_numpy, kept[n])
+        if getattr(kept, 'n', None) != n:
+            kept.n, kept.old, kept.new = n, *(
+                np.empty((count, n), np.float32) for count in (length, new))
+        old, resized = torch.from_numpy(kept.old), torch.from_numpy(kept.new)
         torch.mm(matrix, old.copy_(torch.from_numpy(frame).view(length, n)), out=resized)
         resized.add_(0.5).clamp_(0, 255)
-        return kept[n][1].astype(np.uint8).reshape(new, -1, 3)
+        return kept.new.astype(np.uint8).reshape(new, -1, 3)
 
     def step(planes: torch.Tensor) -> torch.Tensor:
         frames = planes.permute(0, 2, 3, 1).contiguous().numpy()
