@@ -90,9 +90,12 @@ def test_filters_and_sizes(processor_of, size, resample):
 
 def test_threads_do_not_disturb_each_other(processor_of):
     """One prepares batches while another validates."""
-    reader = ImageReader(processor_of('idefics3'), 240, 320)
-    assert not reader.direct
-    images = [noise((240, 320), seed) for seed in range(20)]
+    processor = processor_of('llava')
+    processor.size = {'height': 448, 'width': 448}
+    processor.crop_size = processor.size
+    reader = ImageReader(processor, 480, 480)
+    assert reader.converts
+    images = [noise((480, 480), seed) for seed in range(20)]
     expected = [reader([image])['pixel_values'] for image in images]
     with ThreadPoolExecutor(4) as pool:
         for found, each in zip(pool.map(lambda image: reader([image])['pixel_values'], images),
