@@ -156,18 +156,16 @@ def _ways(processor, size: Size, final: Size) -> Iterator[Steps]:
     end = [_crop(whole, final)] if crop else []
     routes = [[final]] if whole is None else [[whole]] if crop else [[final], [whole, final]]
     orders = [_passes(size, route, axes) for axes in ((3, 2), (2, 3)) for route in routes]
-    coarse = [passes for passes in orders if all(
+    ways = [(passes, 0) for passes in orders if all(
         length >= SMOOTHS * new for _, length, new in passes[1:])]
-    for passes in coarse:
-        yield [*(_resize(*each, code) for each in passes), *end]
-    for passes in orders:
-        yield [*(_resize_exactly(*each, code) for each in passes[:-1]),
-               *(_resize(*each, code) for each in passes[-1:]), *end]
-    for passes in orders:
-        yield [*(_resize_exactly(*each, code) for each in passes), *end]
+    for left in (1, 0):  # to torch, of the passes
+        ways += [(passes, max(0, len(passes) - left)) for passes in orders]
+    for passes, exact in dict.fromkeys(ways):
+        yield [*(_resize_exactly(*each, code) for each in passes[:exact]),
+               *(_resize(*each, code) for each in passes[exact:]), *end]
 
 
-def _passes(size: Size, route: Sequence[Size], axes: Sequence[int]) -> list[Pass]:
+def _passes(size: Size, route: Sequence[Size], axes: Sequence[int]) -> tuple[Pass, ...]:
     """Axis, length and new length of each resizing of one axis, along a route of sizes.
 
     Pillow rounds between the axes. It has always begun with the columns (axis 3); since version
@@ -178,7 +176,7 @@ def _passes(size: Size, route: Sequence[Size], axes: Sequence[int]) -> list[Pass
         passes += [(axis, size[axis - 2], new[axis - 2]) for axis in axes
                    if size[axis - 2] != new[axis - 2]]
         size = new
-    return passes
+    return tuple(passes)
 
 
 def _resized(processor, size: Size) -> Size | None:
