@@ -101,6 +101,27 @@ def test_mirrored_rows_are_mirrored_in_everything(source):
     np.testing.assert_array_equal(mirrored.actions[..., 1], -plain.actions[..., 1])
 
 
+def test_motion_dropout_tells_the_motion_of_another_moment(source, recorded, data):
+    plain, some = source().batch(0), source(replace(PLAIN, motion_dropout=0.5)).batch(0)
+    judged = plain.mask[..., 0] > 0
+    other = (some.inputs != plain.inputs).any(-1)[judged].float().mean()
+    assert 0.3 < other < 0.6  # another moment can have the same motion
+    for name in ('targets', 'mask'):
+        assert torch.equal(getattr(some, name), getattr(plain, name))
+    rows = source()._sampler.rows(0)
+    for row, (episode, *_) in enumerate(rows):
+        whole = recorded.window(episode, 0, 24)
+        moments = np.concatenate([np.vstack([[0, 0], whole.actions[:-1]]), whole.state], -1)
+        moments = data.normaliser.normalise(moments.reshape(-1, 2)).reshape(24, 4)
+        for told in some.inputs[row][judged[row]].numpy():
+            assert np.abs(moments - told).max(-1).min() < 1e-6
+
+
+def test_validation_tells_the_true_motion(source):
+    plain, some = (source(replace(PLAIN, motion_dropout=rate)).validation() for rate in (0, 1))
+    assert all(torch.equal(a.inputs, b.inputs) for a, b in zip(plain, some))
+
+
 def test_every_frame_is_judged_equally_often_in_a_pass():
     lengths = [10, 5, 3]
     sampler = Windows(lengths, [0, 2], window=6, history=2, batch=2, seed=0)

@@ -41,6 +41,7 @@ def test_a_setting_without_a_value_is_refused():
     ({'steps': 0}, r'training\.steps is 0; expected at least 1'),
     ({'rate': '0.1.2'}, r"training\.rate is '0\.1\.2'; expected 0 to 1"),
     ({'precision': 'fp8'}, 'expected auto or bf16 or fp32'),
+    ({'motion_dropout': -0.5}, r'training\.motion_dropout is -0.5; expected 0 to 1'),
     ({'mirror': 2}, r'training\.mirror is 2; expected 0 to 1'),
 ])
 def test_settings_out_of_range(settings, message):

@@ -163,24 +163,21 @@ class Source:
     def _join(self, rows: Sequence[Row], rngs, share: float) -> Batch:
         raise NotImplementedError
 
-    def _numbers(self, rows: Sequence[Row], signs: np.ndarray | None = None) -> dict:
+    def _numbers(self, rows: Sequence[Row], rngs, signs: np.ndarray | None = None) -> dict:
         """Targets, mask, inputs and velocity; signs (B, A) of rows that are mirrored."""
         chunk = self._variant.chunk
-        columns = [self._sequence(row, chunk) for row in rows]
-        before, valid, state = (np.stack(part) if part[0] is not None else None
-                                for part in zip(*columns))
+        after, valid = map(np.stack, zip(*(self._actions(row, chunk) for row in rows)))
+        previous, state = map(np.stack, zip(*(
+            self._motion(row, None if rngs is None else rngs[i]) for i, row in enumerate(rows))))
         if signs is not None:
-            before = before * signs[:, None]
-            state = None if state is None else state * signs[:, None]
-        after, valid = before[:, 1:], valid[:, 1:]
+            after, previous, state = (x * signs[:, None] for x in (after, previous, state))
         length = rows[0].length
         targets = np.lib.stride_tricks.sliding_window_view(after, chunk, axis=1)
         mask = np.lib.stride_tricks.sliding_window_view(valid, chunk, axis=1)
         place = np.arange(length)
         judged = np.stack([(row.first <= place) & (place < row.stop) for row in rows])
         normalise = self.normaliser.normalise
-        parts = {'previous_action': normalise(before[:, :length]),
-                 'velocity': None if state is None else normalise(state)}
+        parts = {'previous_action': normalise(previous), 'velocity': normalise(state)}
         names = self._variant.head.inputs
         return {
             'targets': torch.from_numpy(normalise(targets.transpose(0, 1, 3, 2))),
@@ -191,15 +188,27 @@ class Source:
             'velocity': torch.from_numpy(parts['velocity']) if self._needs_state else None,
         }
 
-    def _sequence(self, row: Row, chunk: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Actions from one before a sequence to the end of its last chunk; valid ones; states."""
+    def _actions(self, row: Row, chunk: int) -> tuple[np.ndarray, np.ndarray]:
+        """Actions from the start of a sequence to the end of its last chunk; which are real."""
         track = self._tracks[row.episode]
-        places = np.arange(row.start - 1, row.start + row.length + chunk - 1)
-        valid = (places >= 0) & (places < len(track.actions))
-        inside = np.clip(places, 0, len(track.actions) - 1)
-        actions = np.where(valid[:, None], track.actions[inside], 0.0).astype(np.float32)
-        state = track.state[inside[1:row.length + 1]] if self._needs_state else None
-        return actions, valid, state
+        places = np.arange(row.start, row.start + row.length + chunk - 1)
+        valid = places < len(track.actions)
+        actions = track.actions[np.minimum(places, len(track.actions) - 1)]
+        return np.where(valid[:, None], actions, 0.0).astype(np.float32), valid
+
+    def _motion(self, row: Row, rng) -> tuple[np.ndarray, np.ndarray]:
+        """What the policy is told of its own motion, (T, A) each: last actions, velocities."""
+        track, rate = self._tracks[row.episode], self._settings.motion_dropout
+        places = np.arange(row.start, row.start + row.length)
+        if rng is not None and rate:
+            others = rng.integers(len(track.actions), size=row.length)
+            places = np.where(rng.random(row.length) < rate, others, places)
+        places = np.minimum(places, len(track.actions))
+        previous = np.where(places[:, None] > 0, track.actions[places - 1], 0.0)
+        state = previous
+        if self._needs_state:
+            state = track.state[np.minimum(places, len(track.actions) - 1)]
+        return previous.astype(np.float32), state
 
     def _weight(self, row: Row) -> int:
         """How many actions a sequence's judged chunks hold."""
@@ -251,7 +260,7 @@ class FrameSource(Source):
                     said = tuple(mirror_instruction(text) for text in said)
             images.append(seen)
             instructions += said
-        return Batch(**self._numbers(rows, signs), images=np.concatenate(images),
+        return Batch(**self._numbers(rows, rngs, signs), images=np.concatenate(images),
                      instructions=tuple(instructions), weight=share)
 
 
@@ -273,4 +282,5 @@ class ContextSource(Source):
         for place, row in zip(contexts, rows):
             seen = self._contexts[row.episode]
             place[:len(seen)] = seen
-        return Batch(**self._numbers(rows), contexts=torch.from_numpy(contexts), weight=share)
+        return Batch(**self._numbers(rows, rngs), contexts=torch.from_numpy(contexts),
+                     weight=share)

@@ -74,6 +74,10 @@ class TrainingSettings:
     mirror: float = 0.0
     """Share of sequences that are mirrored: the image, left and right in the instruction, and
     the lateral actions."""
+    motion_dropout: float = 0.0
+    """Share of the frames for which the policy is told the motion of another moment of the episode
+    (`head.state_token`, `head.inputs`), lest it learns to go on as it goes. After the past motion
+    dropout of ChauffeurNet (arXiv 1812.03079), which leaves the motion out."""
     views: int = 4000
     """Simulated views made for vision-language data, where a variant mixes it in and none is
     given."""
@@ -88,6 +92,7 @@ class TrainingSettings:
         for name, low, high in (
             ('rate', 0, 1), ('backbone_rate', 0, 1), ('weight_decay', 0, 1), ('ema', 0, 0.99999),
             ('context_noise', 0, 1), ('colour', 0, 0.5), ('shift', 0, 0.2), ('mirror', 0, 1),
+            ('motion_dropout', 0, 1),
         ):
             require(_number(self, name) and low <= getattr(self, name) <= high, f'{GROUP}.{name}',
                     getattr(self, name), f'{low} to {high}')
