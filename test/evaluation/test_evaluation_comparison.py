@@ -51,7 +51,7 @@ def test_everything_is_measured_on_the_same_things(comparison, dataset, lora):
 def test_a_second_call_measures_nothing_and_finds_the_same(comparison, frozen, lora,
                                                            dataset_folder, out):
     before = {path: path.stat().st_mtime_ns for path in out.glob('*/*.json*')}
-    assert len(before) == 4 + 4 + 1, 'per model two logs, errors and contexts; the latencies'
+    assert len(before) == 5 + 5, 'per model two logs, errors, contexts and latency'
     again = compare([lora, frozen], dataset_folder, out, comparison.settings)
     assert {path: path.stat().st_mtime_ns for path in out.glob('*/*.json*')} == before
     for one, other in zip(comparison.measured, again.measured):
@@ -59,6 +59,19 @@ def test_a_second_call_measures_nothing_and_finds_the_same(comparison, frozen, l
         assert one.latency == other.latency
         assert one.errors.rmse == pytest.approx(other.errors.rmse)
         assert one.movement == pytest.approx(other.movement)
+
+
+def test_a_model_that_is_added_costs_only_its_own_measurements(
+        comparison, frozen, save_model, dataset_folder, out, tmp_path):
+    copied = shutil.copytree(out, tmp_path / 'out')
+    before = {path: path.stat().st_mtime_ns for path in copied.glob('*/*.json*')}
+    added = save_model('added', **{'head.width': 8})
+    found = compare([frozen, added], dataset_folder, copied, comparison.settings)
+    after = {path: path.stat().st_mtime_ns for path in copied.glob('*/*.json*')}
+    assert {path: after[path] for path in before} == before
+    sha256 = open_model(added).sha256
+    assert [path.name[:12] for path in after if path not in before] == [sha256[:12]] * 5
+    assert found.frozen.latency == comparison.frozen.latency
 
 
 def test_more_scenes_keep_those_driven_before(comparison, frozen, lora, dataset_folder, out,

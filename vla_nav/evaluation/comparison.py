@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -236,21 +235,20 @@ def _reference(models: Sequence[Model], name: str | None) -> Model | None:
 
 def _latencies(store: Store, models: Sequence[Model], settings: CompareSettings
                ) -> tuple[dict[str, Latency], dict]:
-    """One after the other under the same conditions: all of them are measured, or none."""
+    """One model after the other, before anything else runs; and on which machine."""
     where = machine(settings.device, settings.threads)
-    shas = sorted(model.sha256 for model in models)
+    load = where.pop('load')
 
-    def make() -> dict:
-        found = {}
-        with Progress('latencies, models', len(models)) as progress:
-            for model in models:
-                found[model.sha256] = asdict(
-                    measure_latency(model.path, settings.device, settings.threads))
-                progress.advance(1)
-        return {'latencies': found, 'machine': where}
+    def make(model: Model) -> dict:
+        return asdict(measure_latency(model.path, settings.device, settings.threads)) | {
+            'load': load}
 
-    key = {'sha256': hashlib.sha256(''.join(shas).encode()).hexdigest(),
-           **{name: value for name, value in where.items() if name != 'load'}}
-    kept = store.get('latency', key, make)
-    return ({sha: Latency(**latency) for sha, latency in kept['latencies'].items()},
-            kept['machine'])
+    found, loads = {}, []
+    with Progress('latencies, models', len(models)) as progress:
+        for model in models:
+            kept = store.get('latency', {'sha256': model.sha256, **where},
+                             lambda model=model: make(model))
+            loads.append(kept.pop('load'))
+            found[model.sha256] = Latency(**kept)
+            progress.advance(1)
+    return found, where | {'load': max(loads)}
