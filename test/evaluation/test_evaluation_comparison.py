@@ -17,7 +17,8 @@ from vla_nav.evaluation.models import open_model, open_models, trainable_paramet
 from vla_nav.evaluation.offline import offline_errors
 from vla_nav.evaluation.report import Report
 from vla_nav.evaluation.rollout import Attempt
-from vla_nav.policy import Policy
+from vla_nav.evaluation.store import Store
+from vla_nav.policy import CheckpointError, Policy
 
 
 def drawn(outcomes, distance=0.5, swapped=False):
@@ -72,6 +73,54 @@ def test_a_model_that_is_added_costs_only_its_own_measurements(
     sha256 = open_model(added).sha256
     assert [path.name[:12] for path in after if path not in before] == [sha256[:12]] * 5
     assert found.frozen.latency == comparison.frozen.latency
+
+
+@pytest.fixture
+def moved(comparison, frozen, lora, out, tmp_path):
+    """Models and results as brought from another machine, without the weights."""
+    folder = shutil.copytree(out, tmp_path / 'out')
+    for path in folder.glob('latency/*.json'):
+        kept = json.loads(path.read_text())
+        path.unlink()
+        Store(folder).get('latency', kept['key'] | {'hardware': 'Another Machine'},
+                          lambda kept=kept: kept['result'])
+    models = []
+    for model in (lora, frozen):
+        models.append(tmp_path / model.name)
+        models[-1].mkdir()
+        said = json.loads((model / 'policy.json').read_text())
+        said['provenance'] = {'measured': {'training': {
+            'trainable_parameters': trainable_parameters(open_model(model))}}}
+        (models[-1] / 'policy.json').write_text(json.dumps(said))
+    return models, folder
+
+
+def test_a_report_needs_no_weights(comparison, moved, dataset_folder):
+    models, folder = moved
+    before = {path: path.stat().st_mtime_ns for path in folder.glob('*/*.json*')}
+    with pytest.raises(CheckpointError, match='it is missing'):
+        compare(models, dataset_folder, folder, comparison.settings)
+    found = compare(models, dataset_folder, folder, comparison.settings, measure=False)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob('*/*.json*')} == before
+    assert found.machine == comparison.machine | {'hardware': 'Another Machine'}
+    for one, other in zip(comparison.measured, found.measured):
+        assert one.seen == other.seen and one.unseen == other.unseen
+        assert one.latency == other.latency
+        assert one.errors.rmse == pytest.approx(other.errors.rmse)
+    assert Report(found).overview().rows == Report(comparison).overview().rows
+
+
+@pytest.mark.parametrize('kind, missing', [
+    ('rollouts', '[23] rollouts .*of lora'), ('offline', 'errors of lora'),
+    ('contexts', 'contexts of lora'), ('latency', 'latency of lora')])
+def test_a_report_says_what_was_not_measured(comparison, lora, moved, dataset_folder, kind,
+                                             missing):
+    models, folder = moved
+    for path in folder.glob(f'{kind}/{open_model(lora).sha256[:12]}*'):
+        path.unlink()
+    with pytest.raises(EvaluationError, match=f'{missing}.* without --report-only'):
+        compare(models, dataset_folder, folder, comparison.settings, measure=False)
+    assert not list(folder.glob('*/*.part'))
 
 
 def test_more_scenes_keep_those_driven_before(comparison, frozen, lora, dataset_folder, out,

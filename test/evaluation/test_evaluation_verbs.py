@@ -107,7 +107,13 @@ def test_bad_input_is_one_line(run, frozen, lora, dataset_folder, tmp_path):
         (('compare', frozen, *good, '--out', tmp_path / 'out'), 'at least two'),
         (('compare', frozen, lora, *good, '--out', tmp_path / 'out', '--scenes', '0'),
          'scenes is 0'),
+        (('compare', frozen, lora, *good, '--out', tmp_path / 'out', '--level', 'hrad'),
+         "level is 'hrad'"),
         (('compare', frozen, lora, *good, '--out', tmp_path / 'file'), 'cannot write'),
+        (('compare', frozen, lora, *good, '--out', tmp_path / 'out', '--report-only', '--record'),
+         'without --episodes and --record'),
+        (('compare', frozen, lora, *good, '--out', tmp_path / 'out', '--report-only'),
+         'latency of '),
     ]:
         code, _, err = run(*words)
         assert code == 2, words

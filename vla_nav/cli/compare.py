@@ -12,6 +12,7 @@ EXAMPLES = """examples:
   vla_nav compare models/frozen models/lora --data data/my_dataset --out runs/compare \\
       --episodes 50,100,250,500,1000
   vla_nav compare models/*/ --data data/my_dataset --out runs/all --record   put them in the cards
+  vla_nav compare models/*/ --data data/my_dataset --out runs/all --report-only
 
 Interrupted, it goes on when called again; a model that is added costs only its own measurements.
 """
@@ -40,6 +41,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                         'models on the first N episodes of the dataset, and drive them')
     parser.add_argument('--record', action='store_true',
                         help="write success and obedience into the checkpoints' model cards")
+    parser.add_argument('--report-only', action='store_true', help='write the report of what '
+                        'lies under --out, measured elsewhere or before; of the models, only '
+                        'policy.json is needed')
     parser.add_argument('--device', default='cpu', help='cpu, cuda or auto (cpu)')
     parser.add_argument('--threads', type=int, default=1,
                         help='of torch, while latencies are measured (1)')
@@ -65,8 +69,12 @@ def run(args: argparse.Namespace) -> int:
     settings = CompareSettings(
         args.scenes, args.seed, args.level, args.frames, device=str(pick_device(args.device)),
         workers=args.workers, threads=args.threads)
+    if args.report_only and (args.episodes or args.record):
+        raise VlaNavError('--report-only trains nothing and changes no model; give it without '
+                          '--episodes and --record')
     counts = parse_counts(args.episodes, args.data) if args.episodes else []
-    comparison = compare(args.models, args.data, args.out, settings, args.reference)
+    comparison = compare(args.models, args.data, args.out, settings, args.reference,
+                         measure=not args.report_only)
     report = Report(comparison)
     report.write(args.out)
     if counts:

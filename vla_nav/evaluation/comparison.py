@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -45,6 +46,10 @@ class CompareSettings:
     """Processes that drive."""
     threads: int = 1
     """Of torch, while latencies are measured."""
+
+    def __post_init__(self) -> None:
+        """Refuse scenes that do not exist now, and not after an hour of measuring."""
+        _ = self.seen, self.unseen
 
     @property
     def seen(self) -> RolloutSettings:
@@ -108,15 +113,18 @@ class Comparison:
 
 
 def compare(names: Sequence[str | Path], data: Path, out: Path, settings: CompareSettings,
-            reference: str | None = None) -> Comparison:
+            reference: str | None = None, measure: bool = True) -> Comparison:
     """Measure models; results lie under `out`, and are not made again by a second call.
 
     reference: label of the frozen model to hold the others against; by default the first.
-    Raises EvaluationError for models or data that cannot be compared.
+    measure: whether to measure what was not measured yet. If not, no weights are needed, and
+    latencies may come from another machine.
+    Raises EvaluationError for models or data that cannot be compared, and where results that must
+    not be measured are missing.
     """
     if len(names) < 2:
         raise EvaluationError(f'{len(names)} model given; expected at least two to compare')
-    models = open_models(names)
+    models = open_models(names, weights=measure)
     check_alike(models)
     store = Store(out)
     dataset = open_dataset(data)
@@ -126,8 +134,8 @@ def compare(names: Sequence[str | Path], data: Path, out: Path, settings: Compar
     unseen_data = bool(episodes)
     episodes = episodes or list(range(len(dataset)))
     sample = draw_sample(dataset, settings.frames, episodes, settings.seed)
-    work = _Work(store, dataset, tuple(episodes), sample, settings, frozen)
-    latencies, where = _latencies(store, models, settings)
+    work = _Work(store, dataset, tuple(episodes), sample, settings, frozen, measure)
+    latencies, where = _latencies(store, models, settings, measure)
     order = sorted(models, key=lambda model: model is not frozen)
     measured = {model.label: work.measure(model, latencies[model.sha256]) for model in order}
     return Comparison(settings, dataset, tuple(episodes), unseen_data, sample, where,
@@ -135,27 +143,32 @@ def compare(names: Sequence[str | Path], data: Path, out: Path, settings: Compar
                       measured[frozen.label] if frozen else None)
 
 
-def drive(store: Store, model: Model, settings: RolloutSettings, workers: int, device: str
-          ) -> list[Attempt]:
-    """Drive what was not driven yet."""
+def drive(store: Store, model: Model, settings: RolloutSettings, workers: int, device: str,
+          measure: bool = True) -> list[Attempt]:
+    """Drive what was not driven yet; where `measure` is false, raise EvaluationError for that."""
     log = store.attempts({'sha256': model.sha256, **settings.facts})
+    done = log.read()
+    if not measure and (missing := count_trials(settings, done)):
+        raise _unmeasured(store, model, f'{missing} rollouts ({settings.split})')
     title = f'{model.label}: {settings.split}, rollouts'
     with Progress(title, count_trials(settings)) as progress:
         return rollout(model.path, settings, workers, progress.advance, device=device,
-                       done=log.read(), keep=log.append)
+                       done=done, keep=log.append)
 
 
 class _Work:
     """Measures one model after the other on the same things."""
 
     def __init__(self, store: Store, dataset: EpisodeDataset, episodes: tuple[int, ...],
-                 sample: Sample, settings: CompareSettings, frozen: Model | None) -> None:
+                 sample: Sample, settings: CompareSettings, frozen: Model | None,
+                 measure: bool) -> None:
         self._store = store
         self._dataset = dataset
         self._episodes = episodes
         self._sample = sample
         self._settings = settings
         self._frozen = frozen
+        self._measure = measure
         self._reference: Contexts | None = None
 
     def measure(self, model: Model, latency: Latency) -> Measured:
@@ -163,7 +176,7 @@ class _Work:
         errors = self._errors(model)
         alike = self._alike(model)
         seen, unseen = (drive(self._store, model, settings, self._settings.workers,
-                              self._settings.device)
+                              self._settings.device, self._measure)
                         for settings in (self._settings.seen, self._settings.unseen))
         similarity = alike['similarity']
         if similarity is not None:
@@ -177,6 +190,7 @@ class _Work:
 
     def _errors(self, model: Model) -> OfflineErrors:
         def make() -> dict:
+            self._require(model, 'errors')
             frames = sum(self._dataset.episodes[e].length for e in self._episodes)
             with Progress(f'{model.label}: open loop, frames', frames) as progress:
                 made = offline_errors(self._policy(model), self._dataset, self._episodes,
@@ -191,6 +205,7 @@ class _Work:
     def _alike(self, model: Model) -> dict:
         """Similarity to the frozen model, movement by the sentence, and the projection."""
         def make() -> dict:
+            self._require(model, 'contexts')
             own = self._contexts(model)
             similarity = None
             if self._frozen is not None and model is not self._frozen:
@@ -218,6 +233,15 @@ class _Work:
     def _policy(self, model: Model):
         return load_policy(model.path, self._settings.device)
 
+    def _require(self, model: Model, what: str) -> None:
+        if not self._measure:
+            raise _unmeasured(self._store, model, what)
+
+
+def _unmeasured(store: Store, model: Model, what: str) -> EvaluationError:
+    return EvaluationError(f'{store.root}: {what} of {model.label} ({model.sha256[:12]}) missing; '
+                           'expected everything measured. Measure it without --report-only')
+
 
 def _reference(models: Sequence[Model], name: str | None) -> Model | None:
     if name is None:
@@ -233,11 +257,13 @@ def _reference(models: Sequence[Model], name: str | None) -> Model | None:
                           f'{", ".join(model.label for model in models)}')
 
 
-def _latencies(store: Store, models: Sequence[Model], settings: CompareSettings
+def _latencies(store: Store, models: Sequence[Model], settings: CompareSettings, measure: bool
                ) -> tuple[dict[str, Latency], dict]:
     """One model after the other, before anything else runs; and on which machine."""
     where = machine(settings.device, settings.threads)
     load = where.pop('load')
+    if not measure:
+        where = _where_measured(store, models, where)
 
     def make(model: Model) -> dict:
         return asdict(measure_latency(model.path, settings.device, settings.threads)) | {
@@ -252,3 +278,18 @@ def _latencies(store: Store, models: Sequence[Model], settings: CompareSettings
             found[model.sha256] = Latency(**kept)
             progress.advance(1)
     return found, where | {'load': max(loads)}
+
+
+def _where_measured(store: Store, models: Sequence[Model], here: dict) -> dict:
+    """The machine that the latencies of all models were measured on; this one if it can be."""
+    missing: dict[str, set[str]] = {}
+    for key in [{'sha256': '', **here}, *store.keys('latency')]:
+        where = {name: value for name, value in key.items() if name != 'sha256'}
+        left = missing.setdefault(json.dumps(where, sort_keys=True),
+                                  {model.sha256 for model in models})
+        left.discard(key['sha256'])
+    fewest = min(missing, key=lambda where: len(missing[where]))
+    for model in models:
+        if model.sha256 in missing[fewest]:
+            raise _unmeasured(store, model, 'latency')
+    return json.loads(fewest)

@@ -59,9 +59,14 @@ def open_model(name_or_path: str | Path) -> Model:
     return open_models([name_or_path])[0]
 
 
-def open_models(names: Sequence[str | Path]) -> list[Model]:
-    """Open checkpoints; raises EvaluationError where one is given twice."""
-    checkpoints = [Checkpoint.open(resolve_model(name), quick=True) for name in names]
+def open_models(names: Sequence[str | Path], weights: bool = True) -> list[Model]:
+    """Open checkpoints; raises EvaluationError where one is given twice.
+
+    weights: whether they must be there, as for everything but a report of what was measured.
+    """
+    folders = [resolve_model(name) for name in names]
+    checkpoints = [Checkpoint.open(folder, quick=True) if weights else Checkpoint.describe(folder)
+                   for folder in folders]
     counts = Counter(checkpoint.path.name for checkpoint in checkpoints)
     models: list[Model] = []
     for checkpoint in checkpoints:
@@ -110,7 +115,10 @@ def _load(path: Path, device: str, engine: str, sha256: str) -> Policy:
 
 
 def trainable_parameters(model: Model) -> int:
-    """How many numbers training may have changed, counted in the checkpoint's files."""
+    """How many numbers training may have changed, counted in the checkpoint's files.
+
+    Raises EvaluationError where one is gone.
+    """
     from safetensors import safe_open
 
     checkpoint = model.checkpoint
@@ -119,6 +127,9 @@ def trainable_parameters(model: Model) -> int:
         names = [name for name in names if not name.startswith('backbone/')]
     count = 0
     for name in names:
+        if not (checkpoint.path / name).is_file():
+            raise EvaluationError(f'{checkpoint.path / name}: it is missing, and policy.json does '
+                                  'not say how many parameters were trained; copy it there')
         with safe_open(checkpoint.path / name, 'np') as file:
             for key in file.keys():
                 size = 1

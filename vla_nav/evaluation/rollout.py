@@ -140,9 +140,10 @@ def rollout(
             sorted(trials, key=lambda trial: (trial.swapped, trial.seed, trial.target))]
 
 
-def count_trials(settings: RolloutSettings) -> int:
-    """How many attempts a rollout makes."""
-    return sum(1 for _ in _trials(settings))
+def count_trials(settings: RolloutSettings, done: Collection[Attempt] = ()) -> int:
+    """How many attempts a rollout makes, beside those that were made earlier."""
+    made = {_key(attempt) for attempt in done}
+    return sum(_key(trial) not in made for trial in _trials(settings))
 
 
 def summarise(attempts: Sequence[Attempt], settings: RolloutSettings) -> dict:

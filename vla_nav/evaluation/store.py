@@ -46,6 +46,16 @@ class Store:
         write_text(path, json.dumps({'key': key, 'result': result}))
         return result
 
+    def keys(self, kind: str) -> list[dict]:
+        """Of all results of a kind."""
+        found = []
+        for path in sorted(self.root.glob(f'{kind}/*.json')):
+            try:
+                found.append(json.loads(path.read_text(encoding='utf-8'))['key'])
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # `get` says what is wrong with it, should it be needed
+        return found
+
     def attempts(self, key: dict) -> AttemptLog:
         """The attempts made so far under a key."""
         return AttemptLog(self._path('rollouts', key, '.jsonl'), key)

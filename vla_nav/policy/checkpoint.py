@@ -102,16 +102,23 @@ class Checkpoint:
         contract: of the robot it shall drive; quick: do not hash large files. Raises
         CheckpointError naming the file, what was found, what was expected and the remedy.
         """
-        root = _real_root(Path(path))
-        data = _read_manifest(root / MANIFEST)
-        refuse_pickles(root)
-        files = _entries(data, 'files', root)
-        checkpoint = _build(cls, root, data, files)
-        verify(root, files, quick)
+        checkpoint = cls.describe(path)
+        refuse_pickles(checkpoint.path)
+        verify(checkpoint.path, checkpoint.files, quick)
         if contract is not None:
             checkpoint.check_contract(contract)
         checkpoint.backbone_folder(quick)
         return checkpoint
+
+    @classmethod
+    def describe(cls, path: str | os.PathLike) -> Checkpoint:
+        """Read what a checkpoint says of itself; the files it lists may be gone.
+
+        It suffices for a report, and for nothing that runs the policy. Raises CheckpointError.
+        """
+        root = _real_root(Path(path))
+        data = _read_manifest(root / MANIFEST)
+        return _build(cls, root, data, _entries(data, 'files', root))
 
     @property
     def model_sha256(self) -> str:
