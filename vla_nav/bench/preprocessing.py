@@ -40,26 +40,31 @@ def measure(bench: Bench) -> Iterator[Result]:
     """For the model's own frames; for the families of backbone, with resizing and without."""
     from transformers import AutoImageProcessor
 
-    torch.set_num_threads(1)
     camera = bench.checkpoint.contract.camera
     own = Backbone.load(bench.checkpoint.backbone_folder(), weights=lambda: None).image_processor
-    yield _compare(bench, f'{bench.checkpoint.name}, {camera.width} x {camera.height}', own,
-                   (camera.height, camera.width))
+    yield from _compare(bench, bench.checkpoint.name,
+                        ImageReader(own, camera.height, camera.width))
     for index, (name, settings) in enumerate(PROCESSORS.items()):
         folder = bench.folder / f'processor_{index}'
         folder.mkdir()
         (folder / 'preprocessor_config.json').write_text(json.dumps(settings), encoding='utf-8')
         processor = AutoImageProcessor.from_pretrained(folder)
-        for size in (SIZE, ImageReader(processor, *SIZE).final):
-            yield _compare(bench, f'{name}, {size[1]} x {size[0]}', processor, size)
+        resizing = ImageReader(processor, *SIZE)
+        for reader in (resizing, ImageReader(processor, *resizing.final)):
+            yield from _compare(bench, name, reader)
 
 
-def _compare(bench: Bench, name: str, processor, size: tuple[int, int]) -> Result:
-    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    reader = ImageReader(processor, *size)
-    times = alternate({
-        'ours': lambda: reader([image]),
-        'theirs': lambda: processor(images=[image], return_tensors='pt'),
-    }, bench.seconds)
-    return Result('preprocessing', name, times['ours'].ms, 'ms', 'speed of the image processor',
-                  times['theirs'].s / times['ours'].s, Goal(5))
+def _compare(bench: Bench, name: str, reader: ImageReader) -> Iterator[Result]:
+    """On one thread, and on all cores."""
+    height, width = reader.size
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    for threads in sorted({1, bench.cores}):
+        torch.set_num_threads(threads)
+        times = alternate({
+            'ours': lambda: reader([image]),
+            'theirs': lambda: reader.processor(images=[image], return_tensors='pt'),
+        }, bench.seconds)
+        where = f'{threads} thread{"s" if threads > 1 else ""}'
+        yield Result('preprocessing', f'{name}, {width} x {height}, {where}', times['ours'].ms,
+                     'ms', 'speed of the image processor', times['theirs'].s / times['ours'].s,
+                     Goal(5))

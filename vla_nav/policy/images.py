@@ -125,13 +125,21 @@ def _layout(processor, pixels: torch.Tensor, constants: dict) -> tuple[Step, Siz
     side, merge, repeats = (
         getattr(processor, name) for name in ('patch_size', 'merge_size', 'temporal_patch_size'))
 
+    down, across = rows // merge, columns // merge
+    line = np.dtype((np.void, side))  # of a patch, copied as a whole
+    scale, shift = (each.repeat_interleave(repeats * side * side) for each in (scale, shift))
+
     def patches(planes: torch.Tensor) -> torch.Tensor:
         """Qwen-VL's: groups of merge x merge patches, each as often as a video has frames."""
-        x = planes.unflatten(3, (columns // merge, merge, side)).unflatten(
-            2, (rows // merge, merge, side))  # (B, 3, R, m, p, C, m, p)
-        x = x.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(-1, 3, side * side)
-        x = x.to(torch.float32).mul_(scale[:, None]).add_(shift[:, None])
-        return x[:, :, None].expand(-1, -1, repeats, -1)
+        frames = planes.permute(0, 2, 3, 1).numpy()
+        lines = np.empty((len(frames), down, across, merge, merge, 3, side), line)
+        for frame, cut in zip(frames, lines):
+            for channel, plane in enumerate(cv2.split(frame)):
+                cut[:, :, :, :, channel] = plane.view(line).reshape(
+                    down, merge, side, across, merge).transpose(0, 3, 1, 4, 2)
+        x = torch.from_numpy(lines.view(np.uint8)).reshape(-1, 3, 1, side * side)
+        pixels = torch.empty(len(x), 3, repeats, side * side).copy_(x).flatten(1)
+        return torch.addcmul(shift, pixels, scale, out=pixels)
 
     return patches, (rows * side, columns * side)
 
