@@ -73,8 +73,10 @@ def test_an_interrupted_rollout_goes_on(run, steady, tmp_path, monkeypatch):
     assert (tmp_path / 'attempts.json').read_text() == whole
 
 
-def test_compare_writes_a_report(run, comparison, frozen, lora, dataset_folder, out, tmp_path):
+def test_compare_writes_a_report(run, comparison, frozen, lora, dataset_folder, out, tmp_path,
+                                 monkeypatch):
     """On top of what another comparison of these models left."""
+    monkeypatch.chdir(tmp_path)
     folder = shutil.copytree(out, tmp_path / 'out')
     models = [shutil.copytree(model, tmp_path / model.name) for model in (lora, frozen)]
     code, printed, _ = run('compare', *models, '--data', dataset_folder, '--scenes', '1',
@@ -83,6 +85,8 @@ def test_compare_writes_a_report(run, comparison, frozen, lora, dataset_folder, 
     assert 'parameters trained' in printed and 'report.html' in printed
     for name in ('report.md', 'report.html', 'compare.json'):
         assert (folder / name).stat().st_size > 1000
+    figures = json.loads((folder / 'compare.json').read_text())
+    assert [each['path'] for each in figures['models'].values()] == ['lora', 'frozen']
     for model in models:
         card = (model / 'README.md').read_text()
         assert '| success (standard, unseen-pairs) |' in card and '| obedience (' in card

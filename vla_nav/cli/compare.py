@@ -16,6 +16,8 @@ EXAMPLES = """examples:
 
 Interrupted, it goes on when called again; a model that is added costs only its own measurements.
 """
+NAMES, COLUMN = 24, 24
+"""Characters of a table's first column and of each other one."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -83,14 +85,17 @@ def run(args: argparse.Namespace) -> int:
     if args.record:
         _record(comparison)
     overview = report.overview()
-    # Models side by side, as a terminal is narrow.
-    table = Table(title=f'{args.scenes} scenes, level {args.level}')
-    for number, name in enumerate(row[0] for row in [overview.header, *overview.rows]):
-        table.add_column(str(name), justify='right' if number else 'left')
-    for cells in list(zip(overview.header, *overview.rows))[1:]:
-        table.add_row(*map(str, cells))
     console = Console()
-    console.print(table)
+    # Models side by side, as many as a terminal is wide.
+    side = max(1, (console.width - NAMES) // COLUMN)
+    for first in range(0, len(overview.rows), side):
+        rows = [overview.header, *overview.rows[first:first + side]]
+        table = Table(title=f'{args.scenes} scenes, level {args.level}')
+        for number, row in enumerate(rows):
+            table.add_column(str(row[0]), justify='right' if number else 'left')
+        for cells in list(zip(*rows))[1:]:
+            table.add_row(*map(str, cells))
+        console.print(table)
     console.print(f'[bold]{report.verdict.title}[/bold]')
     for line in [*report.verdict.sentences, *(curve.finding for curve in report.curves)]:
         console.print(line, highlight=False)

@@ -47,7 +47,7 @@ def shares(groups: Mapping[str, Mapping[str, Share]]) -> bytes:
 def chunk_errors(errors: Mapping[str, OfflineErrors], names: Sequence[str], units: Sequence[str],
                  step_s: float) -> bytes:
     """RMSE of each action over how far ahead it lies, one line a model, with its interval."""
-    figure, both = _axes((8.0, 3.2), columns=len(names))
+    figure, both = _axes((9.0, 3.2), columns=len(names))
     for dimension, axes in enumerate(np.atleast_1d(both)):
         for number, (label, error) in enumerate(errors.items()):
             steps = np.arange(len(error.rmse)) * step_s
@@ -60,7 +60,8 @@ def chunk_errors(errors: Mapping[str, OfflineErrors], names: Sequence[str], unit
         axes.set(xlabel='ahead (s)', ylabel=f'RMSE of {names[dimension]} ({units[dimension]})',
                  ylim=(0, None))
         axes.grid(color=FAINT)
-    np.atleast_1d(both)[0].legend(fontsize=8, frameon=False)
+    figure.legend(*np.atleast_1d(both)[0].get_legend_handles_labels(), loc='outside right upper',
+                  fontsize=8, frameon=False)
     return _png(figure)
 
 

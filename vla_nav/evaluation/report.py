@@ -92,7 +92,8 @@ class Report:
         return {
             'vla_nav': __version__, 'settings': asdict(comparison.settings),
             'machine': comparison.machine,
-            'data': {'folder': str(comparison.dataset.root), 'sha256': comparison.dataset.sha256,
+            'data': {'folder': _shown(comparison.dataset.root),
+                     'sha256': comparison.dataset.sha256,
                      'episodes': list(comparison.episodes),
                      'unseen_by_all_models': comparison.unseen_data},
             'reference': comparison.frozen.model.label if comparison.frozen else None,
@@ -109,7 +110,7 @@ class Report:
     def _figures(self, each: Measured) -> dict:
         settings = self.comparison.settings
         return {
-            'path': str(each.model.path), 'sha256': each.model.checkpoint.sha256,
+            'path': _shown(each.model.path), 'sha256': each.model.checkpoint.sha256,
             'variant': each.model.checkpoint.variant.to_dict(),
             'trainable_parameters': trained_parameters(each), 'training': each.model.training,
             'latency': asdict(each.latency), 'rmse': each.errors.rmse.tolist(),
@@ -268,6 +269,12 @@ def share(attempts: Sequence[Attempt]) -> tuple[float, float, float]:
 def rate(attempts: Sequence[Attempt]) -> Rate | str:
     """The same as a cell."""
     return Rate(*share(attempts)) if attempts else NONE
+
+
+def _shown(path: Path) -> str:
+    """A path from here, where it lies below: reports are passed on."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _signed(difference: Difference, scale: float, unit: str, digits: int) -> str:
