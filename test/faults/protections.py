@@ -192,7 +192,8 @@ PROTECTIONS = (
     Protection('no files but those listed', (
         Edit(FILES, '    _refuse_unlisted(root, files)\n', ''),), MODEL_CASES, 'unlisted'),
     Protection('no pickles', (
-        Edit(CHECKPOINT, '        refuse_pickles(root)\n', ''),), MODEL_CASES, 'pickle_beside'),
+        Edit(CHECKPOINT, '        refuse_pickles(checkpoint.path)\n', ''),), MODEL_CASES,
+        'pickle_beside'),
     Protection('no Python files', (_NO_PY,), MODEL_CASES, 'code_inside'),
     Protection('no code is run', (
         _NO_PY, Edit('policy/hub.py', "'trust_remote_code': False", "'trust_remote_code': True")),
