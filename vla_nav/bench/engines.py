@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from vla_nav.bench.machine import matmul_rate
-from vla_nav.bench.result import Goal, Result, Skipped
+from vla_nav.bench.result import Goal, Result, Skipped, on_threads
 from vla_nav.bench.run import Bench
 from vla_nav.bench.timing import alternate
 from vla_nav.policy import EngineMissing, Policy
@@ -38,7 +38,7 @@ def _on(bench: Bench, threads: int) -> Iterator[Result]:
         reason = str(error)
     frames = bench.frames()
     times = alternate({n: _stepping(p, frames) for n, p in policies.items()}, bench.seconds)
-    where = f'{threads} thread{"s" if threads > 1 else ""}'
+    where = on_threads(threads)
     own = times['transformers'].s
     yield Result('engines', f'torch, eager transformers, {where}', 1e3 * own, 'ms')
     name = policies['torch'].engine.name

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from vla_nav.bench.result import Goal, Result
+from vla_nav.bench.result import Goal, Result, on_threads
 from vla_nav.bench.run import Bench
 from vla_nav.bench.timing import alternate
 from vla_nav.policy import Backbone
@@ -64,7 +64,6 @@ def _compare(bench: Bench, name: str, reader: ImageReader) -> Iterator[Result]:
             'ours': lambda: reader([image]),
             'theirs': lambda: reader.processor(images=[image], return_tensors='pt'),
         }, bench.seconds)
-        where = f'{threads} thread{"s" if threads > 1 else ""}'
-        yield Result('preprocessing', f'{name}, {width} x {height}, {where}', times['ours'].ms,
-                     'ms', 'speed of the image processor', times['theirs'].s / times['ours'].s,
-                     Goal(5))
+        yield Result('preprocessing', f'{name}, {width} x {height}, {on_threads(threads)}',
+                     times['ours'].ms, 'ms', 'speed of the image processor',
+                     times['theirs'].s / times['ours'].s, Goal(5))

@@ -15,6 +15,11 @@ class Skipped(BenchError):
     """A section has nothing to measure on this machine; the text says why."""
 
 
+def on_threads(count: int) -> str:
+    """What a figure's name says of the threads it was measured on."""
+    return f'{count} thread{"s" if count > 1 else ""}'
+
+
 @dataclass(frozen=True)
 class Goal:
     """What a figure should be."""
