@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,7 +128,7 @@ def rollout(
     they come. Returns all attempts, in order.
     """
     made = {_key(attempt): attempt for attempt in done}
-    trials = list(_trials(settings))
+    trials = _trials(settings)
     waiting = [trial for trial in trials if _key(trial) not in made]
     progress(len(trials) - len(waiting))
     count = max(-(-len(waiting) // PART), min(workers, len(waiting)))
@@ -175,13 +176,17 @@ def _key(trial: Trial | Attempt) -> tuple[int, int, bool]:
     return trial.seed, trial.target, trial.swapped
 
 
-def _trials(settings: RolloutSettings):
+@lru_cache(maxsize=4)
+def _trials(settings: RolloutSettings) -> tuple[Trial, ...]:
+    """Drawn once for all models: to see what is in view takes a moment a scene."""
+    trials = []
     for seed in settings.seeds:
         scene = settings.scene(seed)
-        yield _trial(settings, scene, scene.target, False)
+        trials.append(_trial(settings, scene, scene.target, False))
         if settings.swap:
-            for index in objects_in_view(scene, scene.start):
-                yield _trial(settings, scene, index, True)
+            trials += [_trial(settings, scene, index, True)
+                       for index in objects_in_view(scene, scene.start)]
+    return tuple(trials)
 
 
 def _trial(settings, scene, target, swapped):
