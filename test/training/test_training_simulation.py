@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from vla_nav.policy import Policy
-from vla_nav.sim import Disturbance, Simulation, sample_scene
-from vla_nav.training.demonstrations import LEVELS, load_episodes
+from vla_nav.sim import Disturbance, Expert, Simulation, sample_scene
+from vla_nav.training.demonstrations import (
+    LEVELS,
+    SEARCHES,
+    draw_scene,
+    is_hidden,
+    load_episodes,
+)
 from vla_nav.training.settings import load_recipe
 from vla_nav.training.train import FIRST_SEED, Job, train
 
@@ -54,6 +60,25 @@ def test_corrections_are_the_experts(trained):
     # An untrained policy does not get there; the expert still says where to go.
     assert all(len(e.actions) == len(e.contexts) for e in corrections)
     assert any(np.abs(e.actions).max() >= 0.4 for e in corrections)
+
+
+def test_corrections_have_searches_that_chance_would_not_give():
+    seeds = range(FIRST_SEED, FIRST_SEED + 40)
+    own = [sample_scene(seed, LEVELS[seed % len(LEVELS)]) for seed in seeds]
+    assert [draw_scene(seed, corrects=False) for seed in seeds] == own
+    drawn = [draw_scene(seed, corrects=True) for seed in seeds]
+    assert drawn == [draw_scene(seed, corrects=True) for seed in seeds]
+    changed = [number for number, scene in enumerate(drawn) if scene != own[number]]
+    searches = range(SEARCHES - 1, len(seeds), SEARCHES)
+    assert sum(map(is_hidden, own)) < len(searches) / 2
+    assert all(is_hidden(drawn[number]) for number in searches)
+    assert set(changed) <= set(searches)
+    for number in searches:
+        simulation = Simulation(drawn[number])
+        expert = Expert(simulation)
+        for _ in range(60):  # 4.8 rad
+            simulation.step(expert.action(), 0.1)
+            assert not expert.sees_target
 
 
 def test_live_contexts_are_the_cached_ones(trained, tiny_contract):

@@ -2,11 +2,13 @@
 
 The expert says what to do at every step. In the first round it drives itself, disturbed now and
 then so that recoveries are seen (Laskey et al. 2017, DART, arXiv 1703.09327); in later rounds the
-policy drives and the expert only corrects (Ross et al. 2011, DAgger, arXiv 1011.0686).
+policy drives and the expert only corrects (Ross et al. 2011, DAgger, arXiv 1011.0686), more often
+than chance would have it where the robot must look behind something.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
@@ -17,15 +19,23 @@ import numpy as np
 from vla_nav.contract import ACTION_DIM, Contract
 from vla_nav.evaluation.lockstep import LockStep
 from vla_nav.policy import Backbone, Checkpoint, ContextReader, Variant, load_head
-from vla_nav.sim import Disturbance, sample_scene
+from vla_nav.sim import Disturbance, Scene, sample_scene
+from vla_nav.sim.task import TIME_LIMIT_S
+from vla_nav.sim.visibility import unhidden_share
 from vla_nav.workers import worker_pool
 
 SHARD = 16
 """Episodes driven side by side and written together."""
 LINGER_S = 1.5
 """An episode goes on for this long after success: standing still is learned too."""
-TIME_LIMIT_S = 30.0
+EXPERT_LIMIT_S = 30.0
+"""The expert has found everything by then; a policy gets the time that a rollout gives it."""
 LEVELS = ('easy', 'standard', 'standard', 'standard')
+"""Of the scenes, in turn."""
+SEARCHES = 4
+"""In corrections the target of every so many scenes stands behind something. By chance it does in
+4 of 100, which are too few to learn the search from, and half of all scenes that fail."""
+_SEEN_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,24 @@ def load_shard(path: Path) -> list[Episode]:
                                            np.split(data['actions'], ends))]
 
 
+def draw_scene(seed: int, corrects: bool) -> Scene:
+    """The scene of an episode, in which the expert drives or `corrects`."""
+    number = 0
+    while True:
+        # No other episode, and no rollout, has seeds so large.
+        scene = sample_scene(seed + (number << 40), LEVELS[seed % len(LEVELS)])
+        if not corrects or seed % SEARCHES != SEARCHES - 1 or is_hidden(scene):
+            return scene
+        number += 1
+
+
+def is_hidden(scene: Scene) -> bool:
+    """Whether the target cannot be seen well from the start, whichever way the robot turns."""
+    (x, y, _), goal = scene.start, scene.target_object
+    facing = x, y, math.atan2(goal.y - y, goal.x - x)
+    return unhidden_share(scene, facing, scene.target) <= _SEEN_SHARE
+
+
 def _drive(path: Path, backbone: Path, variant: Variant, contract: Contract,
            driver: Path | None, seeds: Sequence[int]) -> None:
     """Drive the episodes of one shard in this process and write it."""
@@ -95,8 +123,9 @@ def _drive(path: Path, backbone: Path, variant: Variant, contract: Contract,
     camera = contract.camera
     reader = ContextReader(Backbone.load(backbone), variant.context, camera.height, camera.width)
     pilot = Pilot(driver) if driver else None
-    scenes = [sample_scene(seed, LEVELS[seed % len(LEVELS)]) for seed in seeds]
-    steps = LockStep(scenes, contract, len(scenes), time_limit_s=TIME_LIMIT_S, linger_s=LINGER_S)
+    scenes = [draw_scene(seed, corrects=pilot is not None) for seed in seeds]
+    steps = LockStep(scenes, contract, len(scenes), linger_s=LINGER_S,
+                     time_limit_s=EXPERT_LIMIT_S if pilot is None else TIME_LIMIT_S)
     begun = steps.start()
     disturb = {row: Disturbance(np.random.default_rng(seeds[row])) for row in begun}
     contexts: list[list] = [[] for _ in scenes]

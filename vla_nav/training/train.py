@@ -30,7 +30,7 @@ from vla_nav.policy.checkpoint import HEAD, MANIFEST
 from vla_nav.policy.prompts import IMAGE
 from vla_nav.training.contexts import cache_contexts, can_cache, context_facts, own_episodes
 from vla_nav.training.data import Demonstrations, Track, check_statistics, read_tracks
-from vla_nav.training.demonstrations import collect, load_episodes
+from vla_nav.training.demonstrations import SEARCHES, collect, load_episodes
 from vla_nav.training.errors import TrainError
 from vla_nav.training.folders import keyed_folder
 from vla_nav.training.judge import success
@@ -185,7 +185,8 @@ class Training:
         pilot = None if driver is None else Checkpoint.open(driver, quick=True).files[HEAD].sha256
         folder = keyed_folder(self.job.cache, {
             **context_facts(self.backbone, self.variant, contract), 'driver': pilot,
-            'contract': contract.to_dict(), 'seeds': [seeds.start, seeds.stop]})
+            'contract': contract.to_dict(), 'seeds': [seeds.start, seeds.stop],
+            **({'searches': SEARCHES} if driver else {})})
         if self.main:
             with Progress(title, len(seeds), unit='episodes') as progress:
                 collect(folder, self.backbone.folder, self.variant, contract, driver, seeds,
