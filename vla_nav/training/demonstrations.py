@@ -29,12 +29,12 @@ SHARD = 16
 LINGER_S = 1.5
 """An episode goes on for this long after success: standing still is learned too."""
 EXPERT_LIMIT_S = 30.0
-"""The expert has found everything by then; a policy gets the time that a rollout gives it."""
+"""The expert is done by then; a policy that it corrects has the time that a rollout gives it."""
 LEVELS = ('easy', 'standard', 'standard', 'standard')
 """Of the scenes, in turn."""
 SEARCHES = 4
 """In corrections the target of every so many scenes stands behind something. By chance it does in
-4 of 100, which are too few to learn the search from, and half of all scenes that fail."""
+4 of 100: too few to learn that search from."""
 _SEEN_SHARE = 0.5
 
 
