@@ -2,8 +2,8 @@
 
 The expert says what to do at every step. In the first round it drives itself, disturbed now and
 then so that recoveries are seen (Laskey et al. 2017, DART, arXiv 1703.09327); in later rounds the
-policy drives and the expert only corrects (Ross et al. 2011, DAgger, arXiv 1011.0686), more often
-than chance would have it where the robot must look behind something.
+policy drives and the expert only corrects (Ross et al. 2011, DAgger, arXiv 1011.0686), except that
+it goes on to demonstrate what is rare: to look behind something.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ SHARD = 16
 LINGER_S = 1.5
 """An episode goes on for this long after success: standing still is learned too."""
 EXPERT_LIMIT_S = 30.0
-"""The expert is done by then; a policy that it corrects has the time that a rollout gives it."""
+"""The expert is done by then; a policy has the time that a rollout gives it."""
 LEVELS = ('easy', 'standard', 'standard', 'standard')
 """Of the scenes, in turn."""
 SEARCHES = 4
-"""In corrections the target of every so many scenes stands behind something. By chance it does in
-4 of 100: too few to learn that search from."""
+"""One in so many episodes of a later round is a search: the target stands behind something, and
+the expert drives. By chance it stands so in 4 of 100 scenes, too few to learn from; and to
+correct a policy that turns on the spot does not show where searching leads."""
 _SEEN_SHARE = 0.5
 
 
@@ -97,13 +98,13 @@ def load_shard(path: Path) -> list[Episode]:
                                            np.split(data['actions'], ends))]
 
 
-def draw_scene(seed: int, corrects: bool) -> Scene:
-    """The scene of an episode, in which the expert drives or `corrects`."""
+def draw_scene(seed: int, hidden: bool = False) -> Scene:
+    """The scene of an episode; with `hidden`, one in which the target is."""
     number = 0
     while True:
         # No other episode, and no rollout, has seeds so large.
         scene = sample_scene(seed + (number << 40), LEVELS[seed % len(LEVELS)])
-        if not corrects or seed % SEARCHES != SEARCHES - 1 or is_hidden(scene):
+        if not hidden or is_hidden(scene):
             return scene
         number += 1
 
@@ -123,7 +124,8 @@ def _drive(path: Path, backbone: Path, variant: Variant, contract: Contract,
     camera = contract.camera
     reader = ContextReader(Backbone.load(backbone), variant.context, camera.height, camera.width)
     pilot = Pilot(driver) if driver else None
-    scenes = [draw_scene(seed, corrects=pilot is not None) for seed in seeds]
+    searches = [pilot is not None and seed % SEARCHES == SEARCHES - 1 for seed in seeds]
+    scenes = [draw_scene(*each) for each in zip(seeds, searches)]
     steps = LockStep(scenes, contract, len(scenes), linger_s=LINGER_S,
                      time_limit_s=EXPERT_LIMIT_S if pilot is None else TIME_LIMIT_S)
     begun = steps.start()
@@ -143,7 +145,7 @@ def _drive(path: Path, backbone: Path, variant: Variant, contract: Contract,
             actions[row].append(advice[row])
         executed = advice.copy() if pilot is None else pilot(seen, rows, len(scenes))
         for row in rows:
-            executed[row] = disturb[row](executed[row])
+            executed[row] = disturb[row](advice[row] if searches[row] else executed[row])
         steps.step(executed)
     write_episodes(path, [np.stack(part) for part in contexts],
                    [np.stack(part) for part in actions])

@@ -186,7 +186,7 @@ class Training:
         folder = keyed_folder(self.job.cache, {
             **context_facts(self.backbone, self.variant, contract), 'driver': pilot,
             'contract': contract.to_dict(), 'seeds': [seeds.start, seeds.stop],
-            **({'searches': SEARCHES} if driver else {})})
+            **({'searches_shown': SEARCHES} if driver else {})})
         if self.main:
             with Progress(title, len(seeds), unit='episodes') as progress:
                 collect(folder, self.backbone.folder, self.variant, contract, driver, seeds,
