@@ -340,6 +340,21 @@ def test_an_unfinished_run_is_not_overwritten(tmp_path, dataset, tiny_backbone):
         train(job)
 
 
+def test_two_processes_do_not_train_in_one_folder(tmp_path, dataset, tiny_backbone):
+    job = small_job('frozen_head', tmp_path, dataset, tiny_backbone, {'training.steps': 1})
+    begins = ('import sys; from pathlib import Path; from vla_nav.training.run import Run; '
+              'Run(Path(sys.argv[1])).begin({}, False); print("begun", flush=True); '
+              'sys.stdin.read()')
+    other = subprocess.Popen([sys.executable, '-c', begins, job.work], text=True,
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout.readline() == 'begun\n'
+    with pytest.raises(ResumeError, match='is in use by another training that still runs'):
+        train(job)
+    other.kill()
+    other.communicate()
+    train(job)
+
+
 def damage(folder, name, act):
     path = folder / 'meta' / name
     data = json.loads(path.read_text())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -16,6 +18,7 @@ from vla_nav.training.errors import TrainError
 from vla_nav.training.resume import ResumeError
 
 RUN = 'run.json'
+LOCK = 'lock'
 LIBRARIES = ('torch', 'transformers', 'peft', 'accelerate', 'numpy', 'safetensors')
 
 
@@ -29,9 +32,11 @@ class Run:
         """Begin a run, or go on with one.
 
         settings: everything that determines its result (JSON). Raises ResumeError where an
-        unfinished run would be overwritten, and where one with other settings would go on.
+        unfinished run would be overwritten, where one with other settings would go on, and where
+        another process is at it.
         """
         path = self.folder / RUN
+        self._claim()
         before = self._read()
         settings = json.loads(json.dumps(settings))
         if resume and before is not None:
@@ -46,7 +51,6 @@ class Run:
         else:
             for state in self._states():
                 state.unlink()
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._write({'settings': settings, **origin(), 'finished': False})
 
     def state(self, name: str) -> Path:
@@ -56,6 +60,19 @@ class Run:
     def logs(self, name: str) -> Path:
         """The TensorBoard logs of one stage."""
         return self.folder / 'logs' / name
+
+    def _claim(self) -> None:
+        """Keep other processes out until this one ends, however it ends."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise ResumeError(f'{self.folder} is in use by another training that still runs; '
+                                  'wait for it, stop it, or choose another --work folder'
+                                  ) from None
 
     def _states(self) -> list[Path]:
         return sorted(self.folder.glob('*.safetensors'))
