@@ -44,7 +44,8 @@ def test_the_backbone_stays_frozen(trained):
 def test_the_checkpoint_says_where_it_comes_from(trained):
     _, checkpoint, _ = trained
     data = checkpoint.provenance['data']
-    assert (data['demonstrations'], data['correction_episodes']) == (5, 3)
+    assert (data['demonstrations'], data['correction_episodes']) == (5, 2)
+    assert data['demonstrated_searches'] == 1
     assert checkpoint.provenance['measured']['validation']['RMSE of linear.x (m/s)'] > 0
 
 

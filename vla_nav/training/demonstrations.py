@@ -98,6 +98,11 @@ def load_shard(path: Path) -> list[Episode]:
                                            np.split(data['actions'], ends))]
 
 
+def is_search(seed: int) -> bool:
+    """Whether this episode of a later round is a search."""
+    return seed % SEARCHES == SEARCHES - 1
+
+
 def draw_scene(seed: int, hidden: bool = False) -> Scene:
     """The scene of an episode; with `hidden`, one in which the target is."""
     number = 0
@@ -124,7 +129,7 @@ def _drive(path: Path, backbone: Path, variant: Variant, contract: Contract,
     camera = contract.camera
     reader = ContextReader(Backbone.load(backbone), variant.context, camera.height, camera.width)
     pilot = Pilot(driver) if driver else None
-    searches = [pilot is not None and seed % SEARCHES == SEARCHES - 1 for seed in seeds]
+    searches = [pilot is not None and is_search(seed) for seed in seeds]
     scenes = [draw_scene(*each) for each in zip(seeds, searches)]
     steps = LockStep(scenes, contract, len(scenes), linger_s=LINGER_S,
                      time_limit_s=EXPERT_LIMIT_S if pilot is None else TIME_LIMIT_S)

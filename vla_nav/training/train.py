@@ -30,7 +30,7 @@ from vla_nav.policy.checkpoint import HEAD, MANIFEST
 from vla_nav.policy.prompts import IMAGE
 from vla_nav.training.contexts import cache_contexts, can_cache, context_facts, own_episodes
 from vla_nav.training.data import Demonstrations, Track, check_statistics, read_tracks
-from vla_nav.training.demonstrations import SEARCHES, collect, load_episodes
+from vla_nav.training.demonstrations import SEARCHES, collect, is_search, load_episodes
 from vla_nav.training.errors import TrainError
 from vla_nav.training.folders import keyed_folder
 from vla_nav.training.judge import success
@@ -163,16 +163,17 @@ class Training:
         job = self.job
         demonstrations = count = job.episodes or 500
         seed = FIRST_SEED + 1_000_000 * self.settings.seed
-        episodes, driver = [], None
+        episodes, driver, searches = [], None, 0
         for number in range(job.rounds + 1):
             title = f'round {number}: corrections' if number else 'demonstrations'
-            episodes += load_episodes(
-                self._demonstrate(title, contract, driver, range(seed, seed + count)))
-            seed += count
-            count = job.round_episodes
+            seeds = range(seed, seed + count)
+            episodes += load_episodes(self._demonstrate(title, contract, driver, seeds))
+            searches += sum(map(is_search, seeds)) if number else 0
+            seed, count = seeds.stop, job.round_episodes
             data = self._split([Track(e.actions) for e in episodes], contract, {
                 'source': 'simulation', 'demonstrations': demonstrations,
-                'correction_rounds': number, 'correction_episodes': number * count})
+                'correction_rounds': number, 'correction_episodes': number * count - searches,
+                'demonstrated_searches': searches})
             driver = job.out if number == job.rounds else job.work / f'driver_{number}'
             self._fit_head(f'head_{number}', driver, [e.contexts for e in episodes], data)
 
