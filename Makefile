@@ -52,7 +52,7 @@ lint: check
 models: setup  ## make the shipped models again (half a day on 2 cores; resumable)
 	$(BIN)/vla_nav pretrain --out data/nano_vlm
 	$(BIN)/vla_nav train --variant frozen_head --backbone data/nano_vlm --out models/nano \
-	    --episodes 500 --rounds 1 --round-episodes 300 --resume
+	    --episodes 500 --rounds 2 --round-episodes 300 --resume
 	$(BIN)/vla_nav demos --episodes 500 --seed 2000000 --out data/demos
 	test -d data/demos_dataset || \
 	    $(BIN)/vla_nav dataset data/demos --images png --out data/demos_dataset

@@ -59,7 +59,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     simulation = parser.add_argument_group('in simulation (without --data)')
     simulation.add_argument('--robot', type=Path, help='contract (config/robots/sim.yaml)')
     simulation.add_argument('--rounds', type=int, default=0, help='further rounds in which the '
-                            'policy drives and the expert corrects it (DAgger; 0)')
+                            'policy drives and the expert corrects it (DAgger), but for one '
+                            'episode in four, which demonstrates a search (0)')
     simulation.add_argument('--round-episodes', type=int, default=250,
                             help='episodes of each (250)')
     simulation.add_argument('--workers', type=int, default=os.cpu_count() or 1,

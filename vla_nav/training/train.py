@@ -68,7 +68,8 @@ class Job:
     episodes: int = 0
     """How many of the dataset's episodes are used; 0: all, or 500 in simulation."""
     rounds: int = 0
-    """Rounds in simulation in which the policy drives and the expert corrects (DAgger)."""
+    """Rounds in simulation in which the policy drives and the expert corrects (DAgger), but for
+    one episode in four, which demonstrates a search."""
     round_episodes: int = 250
     init_from: str | None = None
     """A checkpoint or head whose trunk the head begins with."""
