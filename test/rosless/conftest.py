@@ -123,7 +123,7 @@ class Peer:
     """A process of its own with a node of `contract_peer.py`."""
 
     def __init__(self, role, *args):
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(
+        environment = dict(os.environ, PYTHONFAULTHANDLER='1', PYTHONPATH=os.pathsep.join(
             [str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])]))
         self.process = subprocess.Popen(
             [*INTERPRETER, str(PEER), role, *args], env=environment, text=True,
@@ -139,12 +139,15 @@ class Peer:
         """Signal the process and return its exit code, output and errors."""
         if self.process.poll() is None:
             self.process.send_signal(number)
+        return self.wait_until_ended()
+
+    def wait_until_ended(self):
         try:
             out, errors = self.process.communicate(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.process.send_signal(signal.SIGABRT)  # has it write where its threads are
             out, errors = self.process.communicate()
-            raise AssertionError(f'peer did not end at signal {number}: {errors}') from None
+            raise AssertionError(f'peer did not end; it said {out!r}\n{errors}') from None
         return self.process.returncode, out, errors
 
     def stop(self):

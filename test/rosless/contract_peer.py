@@ -1,6 +1,8 @@
 """The other process of the contract tests: ordinary rclpy nodes, by role."""
 
+import signal
 import sys
+import threading
 import time
 
 from vla_nav import rosless
@@ -71,13 +73,23 @@ class Guest(Node):
         self.create_publisher(String, 'guest_topic', 1)
 
 
+class Deaf(Guest):
+    """A guest whose SIGINT is taken by a thread that does not spin."""
+
+    def take_signal(self):
+        time.sleep(1.0)  # by then the main thread sleeps
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+
 def main():
     rclpy.init()
-    node = {'server': Server, 'guest': Guest}[sys.argv[1]]()
+    node = {'server': Server, 'guest': Guest, 'deaf': Deaf}[sys.argv[1]]()
 
     def report():
         node.destroy_timer(timer)
         print('ready', flush=True)
+        if isinstance(node, Deaf):
+            threading.Thread(target=node.take_signal, daemon=True).start()
 
     timer = node.create_timer(0.0, report)
     try:

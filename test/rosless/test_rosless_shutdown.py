@@ -28,6 +28,12 @@ def test_a_signal_ends_the_spin_and_clears_the_graph(start_peer, node, spin, num
     assert spin(lambda: node.count_publishers('/guest_topic') == 0, node)
 
 
+def test_a_signal_that_another_thread_takes_ends_the_spin(start_peer):
+    code, output, errors = start_peer('deaf').wait_until_ended()
+    assert code == 0, errors
+    assert output == 'ended by KeyboardInterrupt\nok: False\n'
+
+
 def test_the_command_line_names_the_node(start_peer, node, spin):
     start_peer('guest', '--ros-args', '-r', '__node:=renamed', '-r', '__ns:=/hotel',
                '-r', 'guest_topic:=room', '-p', 'p:=5')

@@ -16,6 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from .context import Context, get_default_context
 from .task import Future, Task
 
+# Python handles a signal when the main thread is next awake, and one that another thread takes,
+# or that comes just before the main thread falls asleep, does not wake it.
+_LONGEST_SLEEP_S = 0.5
+
 
 class TimeoutException(Exception):
     """Nothing became ready in time."""
@@ -162,9 +166,11 @@ class Executor:
             self._sleep(end)
 
     def _sleep(self, end: float | None) -> None:
-        waits = [] if end is None else [end - time.monotonic()]
-        if waits and waits[0] <= 0:
-            raise TimeoutException()
+        waits = [_LONGEST_SLEEP_S]
+        if end is not None:
+            waits.append(end - time.monotonic())
+            if waits[-1] <= 0:
+                raise TimeoutException()
         for node in self.get_nodes():
             for timer in list(node._timers):
                 left_ns = timer._sleepable_ns()
@@ -172,7 +178,7 @@ class Executor:
                     waits.append(left_ns / 1e9)
         with self._condition:
             if not self._woken:
-                self._condition.wait(min(waits) if waits else None)
+                self._condition.wait(min(waits))
 
     def _find_work(self) -> Callable[[], None] | None:
         while self._tasks:
