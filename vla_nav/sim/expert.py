@@ -9,7 +9,12 @@ import numpy as np
 
 from vla_nav.sim.scene import ROBOT_RADIUS_M
 from vla_nav.sim.simulation import Simulation
-from vla_nav.sim.visibility import camera_bearing, unhidden_share
+from vla_nav.sim.visibility import (
+    CLEAR_HALF_ANGLE,
+    CLEAR_SHARE,
+    camera_bearing,
+    unhidden_share,
+)
 
 STOP_M = 0.48
 """Distance between centres at which it aims to stand; contact is at 0.31 to 0.40."""
@@ -21,9 +26,8 @@ _ARRIVED_M = 0.505
 _LEFT_M = 0.56
 _GAIN_V = 1.1
 _GAIN_W = 2.0
-_SEEN_HALF_ANGLE = math.radians(39)
 _LOST_HALF_ANGLE = math.radians(44)
-_SEEN_SHARE, _LOST_SHARE = 0.5, 0.2
+_LOST_SHARE = 0.2
 _MEMORY_S = 5.0
 _FULL_TURN = 2 * math.pi + 0.35
 _BESIDE_M = 0.75
@@ -77,7 +81,7 @@ class Expert:
         if self._visible:
             self._visible = abs(bearing) < _LOST_HALF_ANGLE and share > _LOST_SHARE
         else:
-            self._visible = abs(bearing) < _SEEN_HALF_ANGLE and share > _SEEN_SHARE
+            self._visible = abs(bearing) < CLEAR_HALF_ANGLE and share > CLEAR_SHARE
         if self._visible:
             self._seen_s = now
             self._turned, self._waypoint = 0.0, None

@@ -6,8 +6,10 @@ import numpy as np
 from vla_nav.sim.renderer import CAMERA_FORWARD_M, CAMERA_HEIGHT_M
 from vla_nav.sim.scene import Scene, SceneObject
 
+CLEAR_HALF_ANGLE = math.radians(39)
+CLEAR_SHARE = 0.5
+"""An object is seen clearly within this angle (rad), and if more of its width than this shows."""
 _RAYS = np.linspace(-0.9, 0.9, 9)
-_CLEAR_HALF_ANGLE = math.radians(39)
 
 
 def camera_bearing(pose, thing: SceneObject) -> tuple[float, float]:
@@ -46,8 +48,8 @@ def unhidden_share(scene: Scene, pose, index: int) -> float:
 def objects_in_view(scene: Scene, pose) -> list[int]:
     """Indices of the objects that a camera at `pose` shows clearly.
 
-    Inside the image's edges, and for at least half of their width not hidden by others.
+    Inside the image's edges, and for more than half of their width not hidden by others.
     """
     return [index for index, thing in enumerate(scene.objects)
-            if abs(camera_bearing(pose, thing)[0]) < _CLEAR_HALF_ANGLE
-            and unhidden_share(scene, pose, index) > 0.5]
+            if abs(camera_bearing(pose, thing)[0]) < CLEAR_HALF_ANGLE
+            and unhidden_share(scene, pose, index) > CLEAR_SHARE]

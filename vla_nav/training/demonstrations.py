@@ -21,7 +21,7 @@ from vla_nav.evaluation.lockstep import LockStep
 from vla_nav.policy import Backbone, Checkpoint, ContextReader, Variant, load_head
 from vla_nav.sim import Disturbance, Scene, sample_scene
 from vla_nav.sim.task import TIME_LIMIT_S
-from vla_nav.sim.visibility import unhidden_share
+from vla_nav.sim.visibility import objects_in_view
 from vla_nav.workers import worker_pool
 
 SHARD = 16
@@ -36,7 +36,6 @@ SEARCHES = 4
 """One in so many episodes of a later round is a search: the target stands behind something, and
 the expert drives. By chance it stands so in 4 of 100 scenes, too few to learn from; and to
 correct a policy that turns on the spot does not show where searching leads."""
-_SEEN_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def is_hidden(scene: Scene) -> bool:
     """Whether the target cannot be seen well from the start, whichever way the robot turns."""
     (x, y, _), goal = scene.start, scene.target_object
     facing = x, y, math.atan2(goal.y - y, goal.x - x)
-    return unhidden_share(scene, facing, scene.target) <= _SEEN_SHARE
+    return scene.target not in objects_in_view(scene, facing)
 
 
 def _drive(path: Path, backbone: Path, variant: Variant, contract: Contract,
