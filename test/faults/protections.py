@@ -149,6 +149,12 @@ PROTECTIONS = (
     Protection('the last commands are zeros', (
         Edit('nodes/command.py', '_LAST_ZEROS if self.in_charge else 0', '0'),), SYSTEM_CASES,
         'told_to_end'),
+    Protection('a closed terminal is a signal to end', (
+        Edit('nodes/runner.py', ', signal.SIGQUIT, signal.SIGHUP', ''),), SYSTEM_CASES,
+        'model_loads'),
+    Protection('what is printed is not waited for', (
+        Edit('nodes/runner.py', 'with unblocked_output():', 'if True:'),), SYSTEM_CASES,
+        'nobody_reads'),
     Protection('rivals are named', (
         Edit(REPORT, 'max(self._node.count_publishers(self._topic) - 1, 0)', '0'),),
         SYSTEM_CASES, 'rival or second'),

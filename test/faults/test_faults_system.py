@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from geometry_msgs.msg import TwistStamped
-from harness import PERIOD_NS, NodeProcess, drive_words
+from harness import PERIOD_NS, Bool, NodeProcess, drive_words
 
 from vla_nav.nodes import qos
 from vla_nav.sim.base import STEP_S, Base, BaseSettings
@@ -30,7 +30,8 @@ def assert_ends_with_zeros(world, number):
     assert [speed for _, *speed in world.commands[-3:]] == [[0.0, 0.0]] * 3
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_told_to_end_while_a_model_loads_the_last_commands_are_zeros(start_drive, number):
     world = start_drive(model='left')
     world.wait_model()
@@ -47,6 +48,28 @@ def test_told_to_end_while_the_policy_hangs_the_last_commands_are_zeros(start_dr
     world.say('freeze now')
     world.wait_state('FAULT', 'it hangs')
     assert_ends_with_zeros(world, number)
+
+
+def test_a_log_that_nobody_reads_does_not_stop_the_control_loop(start_drive):
+    """As in a terminal after Ctrl-S."""
+    reader, writer = os.pipe()
+    world = start_drive(sink=writer)
+    os.close(writer)
+    world.wait_model()
+    world.drive()
+    for number in range(400):
+        text = f'number {number} ' + 'x' * 400
+        world.say(text)
+        world.wait(lambda said=text: world.state.get('instruction') == said, 'it to arrive')
+    world.wait_state('DRIVING')
+    world.make_image = None
+    world.assert_stands('FAULT', 'camera stale')
+    world.assert_stopped_in_time(world.image_stamp_ns)
+    world.drive()
+    world.emergency.publish(Bool(data=True))
+    world.assert_stands('ESTOP', 'emergency stop is on')
+    assert world.process.end() == 0
+    os.close(reader)
 
 
 def test_a_human_s_command_that_is_no_number_is_a_stop(world):

@@ -66,14 +66,15 @@ def environment(**more) -> dict:
 
 
 class NodeProcess:
-    """A node in a process of its own, its output in a file."""
+    """A node in a process of its own, its output in a file, or going to `sink`."""
 
-    def __init__(self, log: Path, program: list[str], *words: str, stdin=None, **more) -> None:
+    def __init__(self, log: Path, program: list[str], *words: str, stdin=None, sink=None,
+                 **more) -> None:
         self.log = log
         with open(log, 'wb') as file:
             self.process = subprocess.Popen(
-                [*ORDINARY_USER, sys.executable, *program, *words], stdin=stdin, stdout=file,
-                stderr=subprocess.STDOUT, env=environment(**more))
+                [*ORDINARY_USER, sys.executable, *program, *words], stdin=stdin,
+                stdout=sink or file, stderr=subprocess.STDOUT, env=environment(**more))
 
     @property
     def output(self) -> str:
@@ -299,13 +300,13 @@ def starting(models, tmp_path_factory):
     """Start drive nodes; each in a namespace of its own, so that they do not meet."""
     worlds = []
 
-    def start(*words: str, model='forward', namespace=None, script=None, **more):
+    def start(*words: str, model='forward', namespace=None, script=None, sink=None, **more):
         program = [str(FAULTS / f'{script}.py')] if script else ['-m', 'vla_nav.nodes.drive']
         name = new_name()
         namespace = namespace or f'/{name}'
         process = NodeProcess(
             tmp_path_factory.mktemp('drive') / 'log', program,
-            *drive_words(models, namespace, *words, model=model),
+            *drive_words(models, namespace, *words, model=model), sink=sink,
             VLA_NAV_MODELS=str(models), **more)
         world = World(name, namespace, process)
         worlds.append(world)

@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -97,11 +98,12 @@ class Terminal:
             stdin=slave, stdout=slave, stderr=slave,
             env={**os.environ, 'PYTHONPATH': path, 'ROS_DOMAIN_ID': str(domain())})
         os.close(slave)
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self):
-        while self.process.poll() is None:
+        while self.process.poll() is None and not self._closing.is_set():
             if select.select([self.master], [], [], 0.1)[0]:
                 try:
                     self.screen += os.read(self.master, 4096).decode(errors='replace')
@@ -114,9 +116,13 @@ class Terminal:
     def end(self):
         self.type('q')
         code = self.process.wait(PATIENCE_S)
+        self.close()
+        return code
+
+    def close(self):
+        self._closing.set()
         self._thread.join()
         os.close(self.master)
-        return code
 
 
 def test_keys_drive_and_record(start, tmp_path):
@@ -147,6 +153,26 @@ def test_keys_drive_and_record(start, tmp_path):
     with BagReader(robot.bags()[0]) as bag:
         assert bag.metadata.outcome == 'success'
         assert bag.topics[bag.resolve('teleop_cmd_vel')][1] > 0
+
+
+@pytest.mark.parametrize('end', [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, None],
+                         ids=['SIGTERM', 'SIGHUP', 'SIGQUIT', 'terminal gone'])
+def test_however_it_ends_the_last_commands_are_zeros(start, tmp_path, end):
+    robot, heard = start(), []
+    robot.node.create_subscription(Twist, 'teleop_cmd_vel', heard.append, qos.RELIABLE)
+    terminal = Terminal(robot.node.get_namespace(), tmp_path / 'robot.yaml', '--takeover')
+    robot.until(lambda: 'idle' in terminal.screen, f'the status line\n{terminal.screen}')
+    deadline = time.monotonic() + PATIENCE_S
+    while not any(message.linear.x > 0.2 for message in heard):
+        terminal.type(UP)
+        time.sleep(0.05)
+        assert time.monotonic() < deadline
+    if end is None:
+        terminal.close()
+    else:
+        terminal.process.send_signal(end)
+    assert terminal.process.wait(PATIENCE_S) == 0
+    robot.until(lambda: not any(m.linear.x for m in heard[-3:]), 'zeros')
 
 
 def test_without_a_terminal_it_says_so():

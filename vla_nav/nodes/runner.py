@@ -20,11 +20,14 @@ from rclpy.executors import (  # noqa: E402
 )
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
 
+from vla_nav.nodes.output import unblocked_output  # noqa: E402
 from vla_nav.nodes.processes import orphaned  # noqa: E402
 
 _SWITCH_S = 0.001
 """A thread that computes lets others, such as the control loop, go on after this; Python's own
 5 ms can fall on one tick several times."""
+_SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP
+"""The last when a terminal is closed."""
 
 
 class StartError(VlaNavError):
@@ -55,26 +58,38 @@ def _without_trace(error: RuntimeError) -> str:
 
 
 def run(make_node: Callable, args: list[str] | None = None, threads: int = 1) -> int:
-    """Spin a node until SIGINT, SIGTERM, shutdown or its parent's end; returns the exit code.
+    """Spin a node until a signal, shutdown or its parent's end; returns the exit code.
 
     rclpy's own signal handlers would close the context first, and with it the publisher that has
     to say the last zero. Here the node's `close` comes first.
     """
     sys.setswitchinterval(_SWITCH_S)
     ending: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ending.append(1))
+    for number in _SIGNALS:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # by nohup
+            signal.signal(number, lambda *_: ending.append(1))
+    with unblocked_output():
+        code, clean = _run(make_node, args, threads, ending)
+    if not clean:
+        # A thread that is busy in a library would keep the process alive.
+        os._exit(code)
+    return code
+
+
+def _run(make_node: Callable, args: list[str] | None, threads: int,
+         ending: list[int]) -> tuple[int, bool]:
+    """Exit code, and whether all threads of the node have ended."""
     try:
         start_ros(args)
         node = make_node()
     except VlaNavError as error:
         print(f'error: {error}', file=sys.stderr)
         rclpy.try_shutdown()
-        return 2
+        return 2, True
     except RuntimeError as error:
         print(f'error: {_without_trace(error)}', file=sys.stderr)
         rclpy.try_shutdown()
-        return 2
+        return 2, True
     executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
     executor.add_node(node)
     try:
@@ -85,12 +100,7 @@ def run(make_node: Callable, args: list[str] | None = None, threads: int = 1) ->
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()
         rclpy.try_shutdown()
-    if not clean:
-        # A thread that is busy in a library would keep the process alive.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
-    return 0
+    return 0, clean
 
 
 def _spin(executor, node) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 import select
+import signal
 import sys
 import termios
 import threading
 import time
 import tty
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from vla_nav import rosless
@@ -51,6 +53,7 @@ PARAMETERS = (
 HELP = """arrows{letters} drive   space halts   + - speed   q quits
 {prefix}r record   {prefix}s stop   {prefix}d discard   m success   n failure
 """
+_SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP
 MOVES = {'forward': (0, 1.0), 'back': (0, -1.0), 'left': (1, 1.0), 'right': (1, -1.0)}
 
 
@@ -202,24 +205,29 @@ def main(args: list[str] | None = None) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     ending = threading.Event()
-    spinner = threading.Thread(target=_spin, args=(executor, ending), daemon=True)
+    spinner = threading.Thread(target=_spin, args=(executor, node, ending), daemon=True)
     before = termios.tcgetattr(sys.stdin)
-    print(node.help)
+    for number in _SIGNALS:
+        signal.signal(number, signal.default_int_handler)
+    spinner.start()
     try:
+        print(node.help)
         tty.setcbreak(sys.stdin)
-        spinner.start()
         _listen(node)
-    except KeyboardInterrupt:
-        pass
+    except (KeyboardInterrupt, OSError, termios.error):
+        pass  # a signal, or the terminal is gone
     finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # zeros first, whoever insists
         ending.set()
         spinner.join()
         node.stand_still()
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()
         rclpy.try_shutdown()
-        print()
+        with suppress(OSError, termios.error):
+            termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
+            print()
     return 0
 
 
@@ -243,9 +251,11 @@ def _listen(node: TeleopNode) -> None:
         print(f'\r\x1b[K{line[:columns - 1]}', end='', flush=True)
 
 
-def _spin(executor: SingleThreadedExecutor, ending: threading.Event) -> None:
+def _spin(executor: SingleThreadedExecutor, node: TeleopNode, ending: threading.Event) -> None:
     while not ending.is_set():
         try:
             executor.spin_once(timeout_sec=0.1)
         except ExternalShutdownException:
             return
+        except Exception as error:  # The base would go on with the last velocity.
+            node.answer = f'{type(error).__name__}: {error}'
