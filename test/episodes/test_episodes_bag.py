@@ -155,6 +155,24 @@ def test_the_episode_being_recorded_is_left_alone(tmp_path):
     assert numbers(tmp_path / 'a') == list(range(500))
 
 
+def test_a_bag_of_another_program_is_left_alone_while_it_is_written(tmp_path):
+    source = (write(tmp_path).path / 'a.mcap').read_bytes()
+    folder = tmp_path / 'rosbag2'
+    folder.mkdir()
+    data = source[:len(source) * 2 // 3]
+    with (folder / 'rosbag2_0.mcap').open('wb') as file:
+        file.write(data)
+        file.flush()
+        done, failed = recover(tmp_path)
+        assert not done
+        assert 'is being written by another program' in failed[0]
+        assert (folder / 'rosbag2_0.mcap').read_bytes() == data
+    assert recover(tmp_path, ours=True) == ([], [])
+    assert (folder / 'rosbag2_0.mcap').read_bytes() == data
+    done, failed = recover(tmp_path)
+    assert [bag.path for bag in done] == [folder] and not failed
+
+
 def test_a_complete_bag_is_not_touched(tmp_path):
     path = write(tmp_path).path
     before = {file.name: file.read_bytes() for file in path.iterdir()}

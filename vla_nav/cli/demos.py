@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     robot = args.robot or share_path('config/robots/sim.yaml')
     if args.out.exists():
-        recover(args.out)
+        recover(args.out, ours=True)
     demos = [Demo(args.out, seed, args.level, robot, not args.no_noise, not args.no_compress,
                   args.time_limit)
              for seed in range(args.seed, args.seed + args.episodes)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -16,22 +17,28 @@ from vla_nav.episodes.metadata import EpisodeMetadata, wall_time
 from vla_nav.episodes.repair import MAGIC, Recovered, complete
 
 
-def recover(root: str | os.PathLike) -> tuple[list[Recovered], list[str]]:
+def recover(root: str | os.PathLike,
+            ours: bool = False) -> tuple[list[Recovered], list[str]]:
     """Complete every interrupted episode under `root`; those being recorded are left alone.
 
     `root` is a folder of episodes, one bag folder, or an MCAP file. Bags that are complete are
-    not touched. Returns what was recovered, and one sentence for each bag that could not be.
-    Raises EpisodeError if `root` does not exist.
+    not touched; with `ours`, neither are those that another program began. Returns what was
+    recovered, and one sentence for each bag that could not be. Raises EpisodeError if `root`
+    does not exist.
     """
     root = Path(root)
     if not root.exists():
         raise EpisodeError(f'{root} does not exist; give a folder of episodes')
     done, failed = [], []
     for folder in _interrupted(root.parent if root.is_file() else root):
+        if ours and folder.parent.name != PARTIAL:
+            continue
         try:
             recovered = _recover_folder(folder)
         except (EpisodeError, OSError) as error:
             failed.append(str(error))
+        except Exception as error:  # A damaged bag must not keep the others from being mended.
+            failed.append(f'{folder}: {type(error).__name__}: {error}')
         else:
             done += [recovered] if recovered else []
     return done, failed
@@ -63,6 +70,8 @@ def _recover_folder(folder: Path) -> Recovered | None:
         os.close(lock)
         return None
     try:
+        if any(map(_is_being_written, folder.glob('*.mcap'))):
+            raise EpisodeError(f'{folder} is being written by another program; stop that first')
         if _is_complete(folder):
             result = Recovered(folder, 0, 0)
         else:
@@ -76,6 +85,19 @@ def _recover_folder(folder: Path) -> Recovered | None:
         return Recovered(path, result.messages, result.cut_bytes)
     finally:
         os.close(lock)
+
+
+def _is_being_written(path: Path) -> bool:
+    """Whether a process has the file open for writing: a lease is refused then (fcntl(2))."""
+    if not hasattr(fcntl, 'F_SETLEASE'):
+        return False
+    with path.open('rb') as file:
+        try:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except OSError as error:  # of another kind: another's file, or no leases on this disk
+            return error.errno == errno.EAGAIN
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
 
 
 def _interrupted_metadata(folder: Path) -> EpisodeMetadata:
