@@ -40,6 +40,17 @@ def test_it_waits_for_the_first_action(bench):
     assert bench.run(0.3, actions=None)[-1].reason == 'waiting for the first action of the policy'
 
 
+def test_a_camera_that_pauses_before_the_first_action_is_not_the_policy_s_fault(bench):
+    bench.controller.instruct('go to the red cone')
+    bench.frame()
+    bench.tick()
+    for _ in range(60):
+        bench.wait(0.05)
+        assert bench.tick().state is State.WAITING
+    bench.frame()
+    assert bench.tick().reason == 'waiting for the first action of the policy'
+
+
 def test_it_waits_while_there_is_no_policy_and_drives_once_there_is(bench):
     bench.controller.instruct('go to the red cone')
     bench.controller.hold('loading models/nano')

@@ -256,6 +256,7 @@ class Controller:
         problem = self._camera.problem(now_ns, steady_ns, self._moving_since_ns)
         if problem:
             if not machine.engaged:
+                self._policy.fed()  # it is not the policy that is waited for
                 return State.WAITING, problem
             machine.fault(problem)
             return machine.latch
