@@ -113,10 +113,13 @@ class InferenceWorker:
                 if self._closed:
                     return
                 dropped, self._dropped = self._dropped, False
-            if dropped:
-                free_memory()
-            else:
-                self._look(looker)
+            try:
+                if dropped:
+                    free_memory()
+                else:
+                    self._look(looker)
+            except Exception as error:  # Without this thread no policy would ever act again.
+                self._on_error(f'{type(error).__name__}: {error}')
 
     def _look(self, looker: _Looker) -> None:
         """Take the newest image; the policy is held no longer than that takes."""

@@ -103,10 +103,14 @@ class ModelLoader:
                     continue
                 self._wanted = None
                 self.status = problem or f'running {name}'
-            if policy is None:
-                self._on_failed(name, problem)
-            else:
-                self._on_ready(name, policy)
+            try:
+                if policy is None:
+                    self._on_failed(name, problem)
+                else:
+                    self._on_ready(name, policy)
+            except Exception as error:  # Without this thread nothing would ever be loaded again.
+                with self._lock:
+                    self.status = f'{type(error).__name__}: {error}'
             del policy
 
     def _progress(self, status: str, name: str) -> None:

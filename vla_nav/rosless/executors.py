@@ -199,9 +199,13 @@ class Executor:
         group = entity.callback_group
         if not entity._is_ready() or not group.beginning_execution(entity):
             return None
-        taken = entity._take()
+        taken = None
+        try:
+            taken = entity._take()
+        finally:
+            if taken is None:
+                group.ending_execution(entity)
         if taken is None:
-            group.ending_execution(entity)
             return None
         with self._condition:
             self._active += 1

@@ -197,15 +197,18 @@ class Participant:
             self._waitset.wait(dds_infinity)
             if self._wake.take() and self._stopping:
                 return
-            if self._nodes_changed:
-                self._publish_nodes()
+            # Without this thread the process would hear nothing any more.
+            try:
+                if self._nodes_changed:
+                    self._publish_nodes()
+            except Exception as error:
+                get_logger('rosless').error(f'{type(error).__name__}: {error}')
             with self._lock:
                 watched = list(self._watched.items())
             for endpoint, reactions in watched:
                 try:
                     self._react(endpoint, reactions)
                 except Exception as error:
-                    # Without this thread the process would hear nothing any more.
                     if endpoint in self._watched:
                         get_logger('rosless').error(f'{type(error).__name__}: {error}')
 
