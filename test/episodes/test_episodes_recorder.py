@@ -10,13 +10,19 @@ import pytest
 from disks import NoDiskError, slow_disk, small_disk
 
 from vla_nav.contract import Contract, Odometry
+from vla_nav.episodes.bag import BagWriter
 from vla_nav.episodes.definitions import standard_types
 from vla_nav.episodes.errors import EpisodeError
 from vla_nav.episodes.message_queue import BoundedQueue, PreRoll, Received
 from vla_nav.episodes.meters import TopicMeter
 from vla_nav.episodes.reader import BagReader
-from vla_nav.episodes.recorder import Recorder, contract_topics
-from vla_nav.episodes.recorder_types import RecordedTopic, RecorderSettings
+from vla_nav.episodes.recorder import Recorder
+from vla_nav.episodes.recorder_types import (
+    STRING,
+    RecordedTopic,
+    RecorderSettings,
+    contract_topics,
+)
 
 CONTRACT = Contract(odometry=Odometry())
 CAMERA, COMMAND, SAID = '/camera/image_raw', '/cmd_vel', '/instruction'
@@ -84,6 +90,92 @@ def test_the_last_latched_message_is_in_every_episode(make):
             said = [(time_ns, message.data) for _, time_ns, message in bag.messages(SAID)]
         assert said == [(100 * SECOND, 'go')]
         recorder.mark(True)
+
+
+def test_a_latched_topic_of_several_publishers_is_kept_whole(make):
+    recorder = make()
+    recorder.add_topic(RecordedTopic('/tf_static', STRING, latched=100))
+    for said in ('robot', 'lidar', 'robot'):
+        recorder.take('/tf_static', text(said), SECOND)
+    recorder.start(100 * SECOND)
+    with BagReader(recorder.stop()) as bag:
+        assert [message.data for _, _, message in bag.messages('/tf_static')] == [
+            'lidar', 'robot']
+
+
+def test_whatever_goes_wrong_while_writing_the_episode_is_kept_and_says_so(make):
+    recorder = make()
+    recorder.start(SECOND)
+    recorder.take(COMMAND, bytes(20), SECOND)
+    first = recorder.stop()
+    recorder.start(2 * SECOND)
+    recorder.take(COMMAND, bytes(20), 2 * SECOND)
+    time.sleep(1.2)  # that one is on the disk
+    recorder.take(COMMAND, bytes(20), 3 * SECOND, -1)  # no such time in a bag
+    deadline = time.monotonic() + 20
+    while recorder.recording and time.monotonic() < deadline:
+        time.sleep(0.01)
+    recorder.close()
+    assert 'error: ' in recorder.ended[0] and 'int too large' not in recorder.ended[0]
+    second, = [path for path in first.parent.iterdir()
+               if path.name.startswith('episode') and path != first]
+    counts, metadata = contents(second)
+    assert counts[COMMAND] >= 1
+    assert 'error: ' in metadata.stop_reason
+    assert recorder.mark(True) == second.name
+
+
+def test_only_the_last_episode_can_be_marked(make):
+    recorder = make()
+    recorder.start(SECOND)
+    path = recorder.stop()
+    path.rename(path.with_name('moved'))
+    with pytest.raises(EpisodeError, match='cannot be marked'):
+        recorder.mark(True)
+    recorder.start(2 * SECOND)
+    recorder.discard()
+    with pytest.raises(EpisodeError, match='no episode to mark'):
+        recorder.mark(True)
+
+
+def test_a_shutdown_waits_for_an_episode_that_ends_by_itself(make, tmp_path, monkeypatch):
+    write = BagWriter.write
+
+    def write_slowly(self, *message):
+        time.sleep(0.01)
+        write(self, *message)
+
+    monkeypatch.setattr(BagWriter, 'write', write_slowly)
+    recorder = make()
+    recorder.start(SECOND)
+    for number in range(200):
+        recorder.take(COMMAND, bytes(20), SECOND + number)
+    object.__setattr__(recorder.settings, 'min_free_gb', 1e9)  # as if the disk were full
+    recorder.check(2 * SECOND)
+    while recorder.recording:
+        time.sleep(0.001)
+    recorder.close()
+    path, = (tmp_path / 'episodes').glob('episode*')
+    assert contents(path)[0][COMMAND] == 200
+
+
+def test_a_clock_set_back_leaves_nothing_of_the_time_before(make):
+    recorder = make(pre_roll_s=1.0)
+    recorder.drives('nano', 'abc', True)
+    for number in range(20):
+        recorder.take(COMMAND, bytes(20), 1000 * SECOND + number * SECOND // 10)
+    recorder.take('/teleop_cmd_vel', bytes(52), 1002 * SECOND)
+    for number in range(20):
+        recorder.take(COMMAND, bytes(20), SECOND + number * SECOND // 10)
+    recorder.start(3 * SECOND)
+    recorder.take('/teleop_cmd_vel', bytes(52), 3 * SECOND)
+    rate_hz = recorder.check(3 * SECOND).topics[COMMAND].rate_hz
+    path = recorder.stop()
+    with BagReader(path) as bag:
+        times = [time_ns for topic, time_ns, _ in bag.raw_messages() if topic == COMMAND]
+        assert bag.metadata.interventions == ((3 * SECOND, 4 * SECOND),)
+    assert min(times) == 2 * SECOND and max(times) < 3 * SECOND
+    assert rate_hz == pytest.approx(10.0)
 
 
 def test_a_full_queue_drops_images_before_commands_and_counts_both():

@@ -96,7 +96,8 @@ def test_commands_at_the_wrong_time_are_answered_with_the_reason(start):
     robot = start(require_instruction=False)
     assert robot.call('stop') == (False, 'nothing is being recorded; start an episode first')
     assert not robot.call('discard')[0]
-    assert robot.mark(True) == (False, 'no episode was recorded yet; start one')
+    marked, answer = robot.mark(True)
+    assert not marked and answer.startswith('there is no episode to mark: none was recorded')
     robot.call('start')
     ok, text = robot.call('start')
     assert not ok
@@ -175,6 +176,23 @@ def test_extra_topics_are_found_and_recorded(start):
     robot.call('stop')
     with BagReader(robot.bags()[0]) as bag:
         assert bag.topics[bag.resolve('extra')][1] >= 8
+
+
+def test_of_a_latched_topic_every_publisher_is_heard(start):
+    """As /tf_static, where each has its part."""
+    robot = start(require_instruction=False, extra_topics='static')
+    for part in ('robot', 'lidar'):
+        publisher = robot.node.create_publisher(String, 'static', qos.LATCHED)
+        publisher.publish(String(data=part))
+    robot.until(lambda: robot.count('static') > 1, 'hearing both')
+    for _ in range(2):
+        robot.call('start')
+        robot.later('odom', 5)
+        robot.call('stop')
+    for bag in robot.bags():
+        with BagReader(bag) as reader:
+            said = {message.data for _, _, message in reader.messages(reader.resolve('static'))}
+        assert said == {'robot', 'lidar'}
 
 
 def test_publishers_of_any_reliability_are_heard(start):

@@ -156,7 +156,7 @@ class BagWriter:
         storage.publish_time_ns = log_time_ns if publish_time_ns is None else publish_time_ns
         try:
             self._bag.write(self._topics[topic], log_time_ns, data)
-        except OSError as error:
+        except Exception as error:
             self._fail(error)
 
     def sync(self) -> None:
@@ -177,7 +177,7 @@ class BagWriter:
                 for key, value in self._metadata.to_custom_data().items():
                     self._bag.set_custom_data(key, value)
                 self._bag.close()
-            except (OSError, EpisodeError) as error:
+            except Exception as error:
                 self._failure = self._failure or error
         if self._failure is not None:
             with suppress(OSError):
@@ -217,11 +217,12 @@ class BagWriter:
             raise EpisodeError(f'episode {self.path.name} is closed; start another one')
         return self._bag.storage
 
-    def _fail(self, error: OSError) -> None:
+    def _fail(self, error: Exception) -> None:
         self._failure = error
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        said = getattr(error, 'strerror', None) or f'{type(error).__name__}: {error}'
         raise EpisodeError(
-            f'{"disk full" if full else error.strerror} while writing {self.partial}; the '
+            f'{"disk full" if full else said} while writing {self.partial}; the '
             'episode ends here and is kept' + ('; free some space' if full else '')) from error
 
     def _write_sidecar(self) -> None:

@@ -6,6 +6,8 @@ import threading
 from collections import Counter, deque
 from dataclasses import dataclass
 
+JUMP_NS = 1_000_000_000
+"""Messages of several threads may be out of order by less than this."""
 SMALL_BYTES = 65_536
 SMALL_RESERVE = 1 / 8
 """Share of the queue that is kept for small messages: an image lost is worth less than the
@@ -88,6 +90,29 @@ class BoundedQueue:
         self._changed.notify()
 
 
+class Latched:
+    """The last messages of a latched topic that differ; all of them, if it has many publishers."""
+
+    LIMIT_BYTES = 1_000_000
+    """More than one is kept as long as they have no more bytes than this."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._messages: list[Received] = []
+
+    def put(self, message: Received) -> None:
+        """Keep a message; the oldest give way."""
+        kept = [each for each in self._messages if each.data != message.data] + [message]
+        while len(kept) > 1 and (len(kept) > self._limit or
+                                 sum(len(each.data) for each in kept) > self.LIMIT_BYTES):
+            del kept[0]
+        self._messages = kept
+
+    def messages(self) -> list[Received]:
+        """Those kept, the oldest first."""
+        return list(self._messages)
+
+
 class PreRoll:
     """The last seconds before an episode, bounded in time and bytes; the oldest give way."""
 
@@ -104,6 +129,8 @@ class PreRoll:
 
     def put(self, message: Received) -> None:
         """Keep a message for a while."""
+        if self._messages and message.log_ns < self._messages[-1].log_ns - JUMP_NS:
+            self.take(message.log_ns)  # the clock was set back: the others are of another time
         self._messages.append(message)
         self._bytes += len(message.data)
         oldest_ns = message.log_ns - self._span_ns
@@ -114,7 +141,7 @@ class PreRoll:
     def take(self, now_ns: int) -> list[Received]:
         """Hand over what is not too old, and begin anew."""
         kept = [message for message in self._messages
-                if message.log_ns >= now_ns - self._span_ns]
+                if -self._span_ns <= message.log_ns - now_ns <= JUMP_NS]
         self._messages.clear()
         self._bytes = 0
         return kept

@@ -48,6 +48,9 @@ class TopicMeter:
 
     def add(self, data: bytes, now_ns: int) -> None:
         """Note a serialized message."""
+        if self._last_ns is not None and now_ns < self._last_ns - WINDOW_NS:
+            self._recent.clear()  # the clock was set back
+            self._since_ns = now_ns
         self._messages += 1
         self._bytes += len(data)
         self._last_ns = now_ns

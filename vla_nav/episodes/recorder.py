@@ -21,14 +21,18 @@ from vla_nav.contract import Contract
 from vla_nav.episodes.bag import PARTIAL, BagWriter, relabel
 from vla_nav.episodes.definitions import definition, standard_types
 from vla_nav.episodes.errors import EpisodeError
-from vla_nav.episodes.message_queue import BoundedQueue, PreRoll, Received
+from vla_nav.episodes.message_queue import BoundedQueue, Latched, PreRoll, Received
 from vla_nav.episodes.metadata import EpisodeMetadata, wall_time
 from vla_nav.episodes.meters import TopicFigures, TopicMeter
-from vla_nav.episodes.recorder_types import RecordedTopic, RecorderSettings, RecorderStatus
+from vla_nav.episodes.recorder_types import (
+    STRING,
+    RecordedTopic,
+    RecorderSettings,
+    RecorderStatus,
+)
 
 GIGABYTE = 1_000_000_000
 MEGABYTE = 1_000_000
-STRING = 'std_msgs/msg/String'
 
 
 @dataclass
@@ -73,12 +77,14 @@ class Recorder:
         self._commands = threading.Lock()
         self._topics: dict[str, RecordedTopic] = {}
         self._meters: dict[str, TopicMeter] = {}
-        self._latched: dict[str, Received] = {}
+        self._latched: dict[str, Latched] = {}
         self._pre_roll = PreRoll(settings.pre_roll_s, round(settings.pre_roll_mb * MEGABYTE))
         self._driver = _Driver()
         self._recent_spans: list[list[int]] = []
         self._running: _Running | None = None
+        self._thread: threading.Thread | None = None
         self._last: Path | None = None
+        """The bag of the episode that was begun last, once it is complete."""
         self._finished = 0
 
     def add_topic(self, topic: RecordedTopic) -> None:
@@ -93,8 +99,9 @@ class Recorder:
         message = Received(topic, data, log_ns, log_ns if publish_ns is None else publish_ns)
         with self._lock:
             self._meters[topic].add(data, log_ns)
-            if self._topics[topic].latched:
-                self._latched[topic] = message
+            latched = self._topics[topic].latched
+            if latched:
+                self._latched.setdefault(topic, Latched(latched)).put(message)
             if topic == self._teleop_topic and self._driver.active:
                 self._note_human(log_ns)
             if self._running is None:
@@ -133,17 +140,19 @@ class Recorder:
                 pre_roll = self._pre_roll.take(now_ns)
                 first_ns = pre_roll[0].log_ns if pre_roll else now_ns
                 latched = [Received(m.topic, m.data, first_ns, m.publish_ns)
-                           for m in self._latched.values()
+                           for each in self._latched.values() for m in each.messages()
                            if not any(m is kept for kept in pre_roll)]
                 for meter in self._meters.values():
                     meter.restart(now_ns)
                 if self._driver.active:
                     running.policy, running.sha256 = self._driver.policy, self._driver.sha256
-                running.spans = [span for span in self._recent_spans if span[1] > first_ns]
+                running.spans = [span for span in self._recent_spans
+                                 if first_ns < span[1] and span[0] <= now_ns]
                 running.queue.put_all(latched + pre_roll)
                 self._running = running
-            running.thread = threading.Thread(target=self._write, args=(running,),
-                                              name='recorder', daemon=True)
+            self._last = None
+            running.thread = self._thread = threading.Thread(
+                target=self._write, args=(running,), name='recorder', daemon=True)
             running.thread.start()
             return running.writer.path.name
 
@@ -175,8 +184,12 @@ class Recorder:
                 self._running.writer.update(outcome=outcome)
                 return self._running.writer.path.name
             if self._last is None:
-                raise EpisodeError('no episode was recorded yet; start one')
-            relabel(self._last, outcome=outcome)
+                raise EpisodeError('there is no episode to mark: none was recorded yet, or the '
+                                   'last one was discarded')
+            try:
+                relabel(self._last, outcome=outcome)
+            except OSError as error:
+                raise EpisodeError(f'{self._last} cannot be marked: {error}') from None
             return self._last.name
 
     def check(self, now_ns: int) -> RecorderStatus:
@@ -205,6 +218,8 @@ class Recorder:
         """Complete what is being recorded. Raises EpisodeError if that fails."""
         if self._running:
             self.stop(reason)
+        elif self._thread and self._thread is not threading.current_thread():
+            self._thread.join()  # an episode that ended by itself may still go to the disk
 
     def forget(self) -> None:
         """Drop what was heard for the next episode: pre-roll, instruction, who drives."""
@@ -258,7 +273,7 @@ class Recorder:
     def _note_human(self, now_ns: int) -> None:
         end = now_ns + round(self.settings.takeover_hold_s * 1e9)
         spans = self._recent_spans
-        if spans and now_ns <= spans[-1][1]:
+        if spans and spans[-1][0] <= now_ns <= spans[-1][1]:
             spans[-1][1] = end
         else:
             spans.append([now_ns, end])
@@ -271,9 +286,9 @@ class Recorder:
         batch: deque[Received] = deque()
         try:
             self._write_until_closed(running, batch)
-        except EpisodeError as error:
-            running.error = str(error)
-            running.writer.update(stop_reason=str(error))
+        except Exception as error:  # Whatever it is, what was recorded is kept.
+            running.error = _said(error)
+            running.writer.update(stop_reason=running.error)
         if running.discarded:
             running.writer.discard()
         else:
@@ -324,8 +339,8 @@ class Recorder:
         try:
             self._last = running.writer.close()
             self._finished += 1
-        except (EpisodeError, OSError) as error:
-            running.error = running.error or str(error)
+        except Exception as error:  # As above; the next start, or `recover`, tries again.
+            running.error = running.error or _said(error)
         if alone:
             self._on_end(f'{running.writer.path.name} ended: {running.error}', True)
 
@@ -373,15 +388,5 @@ class Recorder:
         return warnings
 
 
-def contract_topics(contract: Contract, resolve: Callable[[str], str]) -> list[RecordedTopic]:
-    """The topics that a contract names, with `resolve` making their names absolute."""
-    camera, command, odometry = contract.camera, contract.command, contract.odometry
-    topics = [
-        RecordedTopic(resolve(camera.topic), camera.type, watched=True),
-        RecordedTopic(resolve(command.topic), command.type, watched=True),
-        RecordedTopic(resolve(contract.instruction_topic), STRING, latched=True),
-        RecordedTopic(resolve(contract.teleop_topic), command.type),
-    ]
-    if odometry:
-        topics.append(RecordedTopic(resolve(odometry.topic), odometry.type, watched=True))
-    return topics
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, EpisodeError) else f'{type(error).__name__}: {error}'

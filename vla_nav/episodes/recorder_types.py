@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vla_nav.contract import Contract
 from vla_nav.episodes.errors import EpisodeError
 from vla_nav.episodes.meters import TopicFigures
+
+STRING = 'std_msgs/msg/String'
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,8 @@ class RecordedTopic:
     name: str
     """Fully resolved, as it stands in the bag."""
     msgtype: str
-    latched: bool = False
-    """The last message counts for later episodes too."""
+    latched: int = 0
+    """So many of the last messages count for later episodes too, those that say the same once."""
     watched: bool = False
     """Silence during an episode is a warning."""
 
@@ -72,3 +76,17 @@ class RecorderStatus:
     finished: int
     """Episodes completed since the start."""
     warnings: list[str]
+
+
+def contract_topics(contract: Contract, resolve: Callable[[str], str]) -> list[RecordedTopic]:
+    """The topics that a contract names, with `resolve` making their names absolute."""
+    camera, command, odometry = contract.camera, contract.command, contract.odometry
+    topics = [
+        RecordedTopic(resolve(camera.topic), camera.type, watched=True),
+        RecordedTopic(resolve(command.topic), command.type, watched=True),
+        RecordedTopic(resolve(contract.instruction_topic), STRING, latched=1),
+        RecordedTopic(resolve(contract.teleop_topic), command.type),
+    ]
+    if odometry:
+        topics.append(RecordedTopic(resolve(odometry.topic), odometry.type, watched=True))
+    return topics

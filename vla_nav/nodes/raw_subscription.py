@@ -31,6 +31,10 @@ from vla_nav.nodes import qos  # noqa: E402
 
 _DEPTH = 100
 _IMAGE_DEPTH = 20
+_LATCHED = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=_DEPTH, reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""DDS counts the messages of all publishers of a topic together."""
 _REPEAT_NS = 500_000_000
 _WITH_INFO = hasattr(Subscription, 'CallbackType')
 _FOREVER = QosTime(2147483647, 4294967295)
@@ -79,7 +83,7 @@ class RawSubscription:
         if self._latched:
             # As LatchedSubscription: each kind of reader hears what the other does not.
             return [self._create(qos.RELIABLE, self._once(0)),
-                    self._create(qos.LATCHED, self._once(1), **qos.SILENT)]
+                    self._create(_LATCHED, self._once(1), **qos.SILENT)]
         image = self._kind.__name__ in ('Image', 'CompressedImage')
         profile = QoSProfile(
             history=HistoryPolicy.KEEP_LAST, depth=_IMAGE_DEPTH if image else _DEPTH,

@@ -14,8 +14,8 @@ import json
 from vla_nav import rosless
 from vla_nav.control import State
 from vla_nav.episodes.errors import EpisodeError
-from vla_nav.episodes.recorder import STRING, Recorder, contract_topics
-from vla_nav.episodes.recorder_types import RecordedTopic
+from vla_nav.episodes.recorder import Recorder
+from vla_nav.episodes.recorder_types import STRING, RecordedTopic, contract_topics
 from vla_nav.episodes.recovery import recover
 
 rosless.ensure()
@@ -42,6 +42,7 @@ from vla_nav.nodes.record_parameters import (  # noqa: E402
 
 _ADAPT_PERIOD_S = 0.25
 _REPORT_PERIOD_S = 1.0
+_PARTS = 100
 _DRIVING = (State.DRIVING.value, State.TAKEOVER.value)
 _MODEL, _SHA256 = 'model', 'model sha256'
 
@@ -93,7 +94,7 @@ class RecordNode(ManagedNode):
         for topic in contract_topics(self.contract, self.resolve_topic_name):
             self._record(topic)
         if self._state_topic:
-            self._record(RecordedTopic(self._state_topic, STRING, latched=True))
+            self._record(RecordedTopic(self._state_topic, STRING, latched=1))
         self._unknown = list(dict.fromkeys(self._extra))
         self._adapt()
 
@@ -127,7 +128,7 @@ class RecordNode(ManagedNode):
         if not root.exists():
             return
         try:
-            done, failed = recover(root)
+            done, failed = recover(root, ours=True)
         except OSError as error:
             done, failed = [], [f'{root} cannot be searched for interrupted episodes: {error}']
         for bag in done:
@@ -154,11 +155,12 @@ class RecordNode(ManagedNode):
         kind = getattr(importlib.import_module(f'{package}.msg'), name)
         self.recorder.add_topic(topic)
         self._recorded[topic.name] = RawSubscription(
-            self, kind, topic.name, self._take, MutuallyExclusiveCallbackGroup(), topic.latched)
+            self, kind, topic.name, self._take, MutuallyExclusiveCallbackGroup(),
+            bool(topic.latched))
 
     def _take(self, topic: str, data: bytes, publish_ns: int) -> None:
-        # In simulated time there is no telling when a message was sent.
-        sent_ns = None if self._simulated or not publish_ns else publish_ns
+        # In simulated time there is no telling when a message was sent; some RMW never tell.
+        sent_ns = None if self._simulated or publish_ns <= 0 else publish_ns
         self.recorder.take(topic, data, self._now_ns(), sent_ns)
         if topic == self._state_topic:
             self._note_driver(deserialize_message(data, String).data)
@@ -177,8 +179,9 @@ class RecordNode(ManagedNode):
         """Learn the checkpoint's name and hash from the drive node's diagnostics."""
         for status in message.status:
             values = {pair.key: pair.value for pair in status.values}
-            if _SHA256 in values and (values[_MODEL], values[_SHA256]) != self._policy:
-                self._policy = (values[_MODEL], values[_SHA256])
+            policy = values.get(_MODEL, ''), values.get(_SHA256, '')
+            if policy[1] and policy != self._policy:
+                self._policy = policy
                 if self._driver_text:
                     self._note_driver(self._driver_text)
 
@@ -197,7 +200,8 @@ class RecordNode(ManagedNode):
         infos = self.get_publishers_info_by_topic(name)
         latched = any(info.qos_profile.durability.name == 'TRANSIENT_LOCAL' for info in infos)
         try:
-            self._record(RecordedTopic(name, msgtype, latched=latched))
+            # Of /tf_static each publisher has its part.
+            self._record(RecordedTopic(name, msgtype, latched=_PARTS if latched else 0))
             self.get_logger().info(f'recording {name} ({msgtype}) too')
         except (EpisodeError, ImportError, AttributeError) as error:
             self.get_logger().error(f'extra topic {name} is not recorded: {error}')
