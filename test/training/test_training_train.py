@@ -43,7 +43,8 @@ def small_job(name, folder, dataset, backbone, changes=None, **options):
                 'training.probe': int(bool(recipe.training.probe))}
     if recipe.variant.head.window:
         # An LSTM begins slowly, and max-pooled a random backbone says little.
-        settings |= {'head.window': 4, 'training.steps': 60, 'training.batch': 8}
+        settings |= {'head.window': 4, 'head.output_layers': 2, 'training.steps': 60,
+                     'training.batch': 8}
     if recipe.variant.decode == 'tokens':
         settings['tokens.bins'] = 16
     return Job(recipe.with_settings({**settings, **(changes or {})}), str(backbone),

@@ -44,6 +44,8 @@ class HeadSettings:
     dropout: float = 0.0
     output: str = 'linear'
     """linear or tanh, on normalised actions."""
+    output_layers: int = 1
+    """Linear layers from the trunk to the actions, with ReLU between them."""
     state_token: bool = False
     """Put the base's velocity into the prompt as a soft token (PaLM-E)."""
     film: bool = False
@@ -56,7 +58,7 @@ class HeadSettings:
         HEADS[self.kind]
         require(1 <= self.chunk <= 256, 'head.chunk', self.chunk, '1 to 256 actions')
         require(0 <= self.window <= 1024, 'head.window', self.window, '0 to 1024 frames')
-        for name in ('width', 'layers', 'token_width', 'image_token_width'):
+        for name in ('width', 'layers', 'token_width', 'image_token_width', 'output_layers'):
             value = getattr(self, name)
             require(value >= 1, f'head.{name}', value, 'at least 1')
         require(0 <= self.dropout < 1, 'head.dropout', self.dropout, '0 to below 1')
@@ -235,6 +237,9 @@ class SequenceHead(Head):
     def __init__(self, settings: HeadSettings, tokens: int, width: int, *args):
         super().__init__(settings, tokens, width, *args)
         self.stage = InputStage(settings, tokens, width, self.action_dim)
+        before = [(nn.Linear(settings.width, settings.width), nn.ReLU())
+                  for _ in range(1, settings.output_layers)]
+        self.before_output = nn.Sequential(*(layer for pair in before for layer in pair))
         self.output = nn.Linear(settings.width, settings.chunk * self.action_dim)
 
     def initial_state(self, rows: int) -> HeadState:
@@ -251,7 +256,8 @@ class SequenceHead(Head):
         x = self.stage(context, inputs)
         state = state or self.initial_state(len(x))
         features, state = self.trunk(x, state)
-        actions = self.output(features).unflatten(-1, (self.settings.chunk, self.action_dim))
+        actions = self.output(self.before_output(features))
+        actions = actions.unflatten(-1, (self.settings.chunk, self.action_dim))
         return (actions.tanh() if self.settings.output == 'tanh' else actions), state
 
     def trunk(self, x: torch.Tensor, state: HeadState) -> tuple[torch.Tensor, HeadState]:
