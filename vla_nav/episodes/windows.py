@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -83,6 +84,8 @@ class EpisodeDataset:
         self.image_key: str = own['image_key']
         self.statistics: dict = self._json(STATS_PATH)
         self.tasks = tuple(self._table(TASKS_PATH).column('__index_level_0__').to_pylist())
+        self.tasks_sha256 = hashlib.sha256('\n'.join(self.tasks).encode()).hexdigest()
+        """Of the sentences, which `sha256` does not count."""
         self._has_video = self.info['features'][self.image_key]['dtype'] == 'video'
         self.episodes = self._entries()
         self._load_rows()

@@ -170,6 +170,8 @@ class _Work:
         self._frozen = frozen
         self._measure = measure
         self._reference: Contexts | None = None
+        self._facts = {'data': dataset.sha256, 'tasks': dataset.tasks_sha256,
+                       'episodes': list(episodes)}
 
     def measure(self, model: Model, latency: Latency) -> Measured:
         """Measure a model, or read what was measured."""
@@ -197,8 +199,7 @@ class _Work:
                                       progress.advance)
             return {name: value.tolist() for name, value in vars(made).items()}
 
-        key = {'sha256': model.sha256, 'data': self._dataset.sha256,
-               'episodes': list(self._episodes)}
+        key = {'sha256': model.sha256, **self._facts}
         kept = self._store.get('offline', key, make)
         return OfflineErrors(**{name: np.array(value) for name, value in kept.items()})
 
@@ -220,8 +221,7 @@ class _Work:
             return {'similarity': similarity, 'projection': asdict(project(own)),
                     'movement': None if moved is None else moved.tolist()}
 
-        key = {'sha256': model.sha256, 'data': self._dataset.sha256,
-               'episodes': list(self._episodes), 'frames': self._settings.frames,
+        key = {'sha256': model.sha256, **self._facts, 'frames': self._settings.frames,
                'seed': self._settings.seed,
                'frozen': self._frozen.sha256 if self._frozen else None}
         return self._store.get('contexts', key, make)

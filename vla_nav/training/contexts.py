@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -56,9 +55,9 @@ def cache_contexts(root: Path, dataset: EpisodeDataset, episodes: Sequence[int],
     and instructions are the same; the rest is computed. Each process has its own episodes,
     whatever the others have made by then.
     """
-    tasks = hashlib.sha256('\n'.join(dataset.tasks).encode()).hexdigest()
     folder = keyed_folder(root, {**context_facts(backbone, variant, dataset.contract),
-                                 'dataset_sha256': dataset.sha256, 'tasks_sha256': tasks})
+                                 'dataset_sha256': dataset.sha256,
+                                 'tasks_sha256': dataset.tasks_sha256})
     paths = {episode: folder / f'episodes_{episode:06d}.safetensors' for episode in episodes}
     own = own_episodes(episodes, accelerator)
     missing = [episode for episode in own if not paths[episode].exists()]
@@ -94,7 +93,12 @@ def _contexts(dataset: EpisodeDataset, episode: int, reader) -> np.ndarray:
 
 
 def _add_seconds(path: Path, seconds: float, write: bool) -> float:
-    before = json.loads(path.read_text()) if path.exists() else 0.0
+    try:
+        before = float(path.read_text())
+    except (OSError, ValueError):  # not there yet, or cut off
+        before = 0.0
     if write and seconds:
-        path.write_text(json.dumps(before + seconds))
+        temporary = path.with_suffix('.tmp')
+        temporary.write_text(json.dumps(before + seconds))
+        temporary.replace(path)
     return before + seconds
