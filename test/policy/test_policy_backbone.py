@@ -174,3 +174,12 @@ def test_hash_covers_every_file(idefics3_folder, backbone, tmp_path):
     assert Backbone.load(folder).sha256 == backbone.sha256
     (folder / 'generation_config.json').write_text('{}')
     assert Backbone.load(folder).sha256 != backbone.sha256
+
+
+def test_a_backbone_of_a_newer_transformers_is_refused(idefics3_folder, tmp_path):
+    """It would be read without complaint, and with other numbers."""
+    folder = shutil.copytree(idefics3_folder, tmp_path / 'newer')
+    config = json.loads((folder / 'config.json').read_text())
+    (folder / 'config.json').write_text(json.dumps({**config, 'transformers_version': '99.1.0'}))
+    with pytest.raises(BackboneError, match=r"transformers 99\.1\.0, .*transformers>=99'"):
+        Backbone.load(folder)

@@ -367,9 +367,10 @@ def _reference(data: object, root: Path) -> BackboneReference:
         )
     if data.get('path') is not None:
         confined(root, data['path'])
-    if data.get('model') is not None and Path(data['model']).name != data['model']:
+    name = data.get('model')
+    if name is not None and (name == '..' or Path(name).name != name):
         raise CheckpointError(
-            f"{root / MANIFEST}: 'backbone.model' is '{data['model']}'; expected the name of a "
+            f"{root / MANIFEST}: 'backbone.model' is '{name}'; expected the name of a "
             'checkpoint beside this one'
         )
     return BackboneReference(

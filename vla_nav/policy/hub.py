@@ -56,11 +56,19 @@ def refused(source: str, what: str) -> Iterator[None]:
 
 def load_config(folder: Path):
     """Read a checkpoint's configuration; refuse what is not a vision-language model."""
+    import transformers
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
 
     source = str(folder)
     with refused(source, 'its configuration cannot be read'):
         config = AutoConfig.from_pretrained(source, **OPTIONS)
+    saved, here = getattr(config, 'transformers_version', None), transformers.__version__
+    if saved and int(saved.split('.')[0]) > int(here.split('.')[0]):
+        # Those of the other major version have other names for settings, which would be ignored.
+        raise BackboneError(
+            f"backbone '{source}' was saved by transformers {saved}, and {here} would read it "
+            f"otherwise; pip install 'transformers>={saved.split('.')[0]}'"
+        )
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise BackboneError(
             f"backbone '{source}' is of type '{config.model_type}', which is not a "
