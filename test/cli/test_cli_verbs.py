@@ -9,7 +9,7 @@ import time
 import av
 import cv2
 import pytest
-from harness import PATIENCE_S, environment
+from harness import PATIENCE_S, ROOT, environment
 
 from vla_nav.cli import MODULES, domain
 from vla_nav.cli.domain import domain_problem, private_domain
@@ -171,3 +171,12 @@ def test_an_instruction_that_fits_nothing_here_is_named(vla_nav, models):
 def test_every_module_is_there():
     for name in MODULES:
         assert callable(__import__(f'vla_nav.cli.{name}', fromlist=['add_parser']).add_parser)
+
+
+def test_a_missing_extra_is_named(vla_nav, tmp_path):
+    (tmp_path / 'pyarrow.py').write_text(
+        "raise ModuleNotFoundError('No module named pyarrow', name='pyarrow')")
+    done = vla_nav('offline', '--data', 'dataset',
+                   PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    assert done.returncode == 2
+    assert done.stderr == "error: pyarrow is not installed; pip install 'vla_nav[train]'\n"

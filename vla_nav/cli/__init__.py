@@ -15,6 +15,10 @@ MODULES = ('drive', 'sim', 'say', 'doctor', 'record', 'recover', 'demos', 'datas
            'bench', 'soak')
 """Modules of this package with an `add_parser(subparsers)`, in the order of `--help`."""
 
+EXTRAS = {'mujoco': 'sim', 'onnxruntime': 'cpu', 'rerun': 'view', **dict.fromkeys(
+    ('accelerate', 'av', 'matplotlib', 'onnx', 'onnxscript', 'pyarrow', 'tensorboardX'), 'train')}
+"""Module to the extra of this package that brings it."""
+
 EXAMPLES = """examples:
   vla_nav drive --sim                         drive a simulated robot to an object
   vla_nav drive --robot my_robot.yaml         drive a real one, with or without a ROS 2
@@ -47,6 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return args.func(args)
     except VlaNavError as error:
         print(f'error: {error}', file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        print(f"error: {error.name} is not installed; pip install 'vla_nav[{EXTRAS[error.name]}]'",
+              file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
