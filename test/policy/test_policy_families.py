@@ -23,6 +23,8 @@ from vla_nav.policy import (
     make_head,
     save_checkpoint,
 )
+from vla_nav.policy.action_tokens import generate_ids
+from vla_nav.training.precision import set_formats
 
 WORDS = ['go to the red cone', 'go', 'head for the yellow cylinder on the left']
 LAST = ContextSettings(pooling='last')
@@ -361,3 +363,37 @@ def test_captions_are_learned_beside_actions(load, family):
         loss.backward()
         optimizer.step()
     assert loss < 0.9 * both
+
+
+@each_family
+@pytest.mark.parametrize('tune', ['head', 'connector', 'vision', 'full', 'lora'])
+def test_it_trains_in_bfloat16(family_folder, family, tune):
+    """Whichever part trains, and so stays in float32."""
+    if family == 'kosmos2' and tune in ('connector', 'vision'):
+        pytest.skip('a CPU has no LayerNorm with weights in bfloat16 for inputs in float32')
+    narrow = tune in ('head', 'lora')
+    backbone = Backbone.load(family_folder(family), dtype='bfloat16' if narrow else 'float32')
+    model = model_of(backbone, 'head', tune)
+    tuning = Tuning(backbone, tune, LoraSettings(rank=2))
+    set_formats(backbone, True)
+    with torch.autocast('cpu', torch.bfloat16):
+        loss = model(*batch_of())
+    loss.float().backward()
+    assert torch.isfinite(loss)
+    assert all(p.dtype == torch.float32 for p in tuning.parameters())
+    assert any(p.grad is not None and p.grad.any()
+               for p in (*tuning.parameters(), *model.head.parameters()))
+
+
+@torch.inference_mode()
+def test_action_tokens_are_the_likeliest_whatever_a_checkpoint_says_of_generation(load):
+    backbone = load('qwen2_5_vl')
+    allowed = choose_token_ids(backbone.tokenizer, 16, WORDS)
+    image, = random_images(1)
+    batch = {**backbone.tokens(['{image}go'], 64, 64), **backbone.pixels([image])}
+    ids = generate_ids(backbone, batch, allowed, 16)
+    own = backbone.model.generation_config
+    own.update(do_sample=True, temperature=5.0, no_repeat_ngram_size=1)
+    for _ in range(3):
+        assert torch.equal(generate_ids(backbone, batch, allowed, 16), ids)
+    assert backbone.model.generation_config is own

@@ -154,13 +154,19 @@ def generate_ids(
     backbone.feed(soft)
     names = backbone.accepted(backbone.model)
     length = batch['input_ids'].shape[1]
-    # A fresh configuration: a checkpoint's own may sample or punish repetition.
     greedy = GenerationConfig(
         do_sample=False, max_new_tokens=count, min_new_tokens=count, use_cache=True,
         pad_token_id=backbone.pad_id, eos_token_id=None,
     )
-    outputs = backbone.model.generate(
-        **{k: v for k, v in batch.items() if k in names and k != 'labels'},
-        generation_config=greedy, logits_processor=LogitsProcessorList([Only()]),
-    )
+    # The checkpoint's own configuration, which may sample or punish repetition, would fill what
+    # this one leaves open.
+    model = backbone.model
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        outputs = model.generate(
+            **{k: v for k, v in batch.items() if k in names and k != 'labels'},
+            generation_config=greedy, logits_processor=LogitsProcessorList([Only()]),
+        )
+    finally:
+        model.generation_config = own
     return outputs[:, length:]

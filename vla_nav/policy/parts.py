@@ -46,6 +46,12 @@ def blocks(model: nn.Module, part: str, count: int | None = None) -> nn.ModuleLi
     return max(found, key=lambda m: sum(p.numel() for p in m.parameters()))
 
 
+def connectors(model: nn.Module) -> list[nn.Module]:
+    """Return the modules, none inside another, that join vision and language."""
+    return [module for name, module in model.named_modules()
+            if CONNECTOR.search(name) and not CONNECTOR.search(name.rpartition('.')[0])]
+
+
 def hidden_size(block: nn.Module) -> int:
     """Size of the vectors a transformer block passes on: that of its layer norms."""
     for module in block.modules():

@@ -25,10 +25,10 @@ def save_state(path: Path, modules: dict, optimizer, facts: dict) -> None:
     tensors = {'rng': torch.get_rng_state()}
     for name, module in modules.items():
         for key, tensor in module.state_dict().items():
-            tensors[f'module.{name}.{key}'] = tensor.detach().contiguous().clone()
+            tensors[f'module.{name}.{key}'] = _on_cpu(tensor)
     for index, state in optimizer.state_dict()['state'].items():
         for key, tensor in state.items():
-            tensors[f'optimizer.{index}.{key}'] = tensor.detach().contiguous().clone()
+            tensors[f'optimizer.{index}.{key}'] = _on_cpu(tensor)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix('.tmp')
@@ -41,6 +41,11 @@ def save_state(path: Path, modules: dict, optimizer, facts: dict) -> None:
         temporary.unlink(missing_ok=True)
         raise ResumeError(f'{path} cannot be written ({error}); make room on the disk, then go '
                           'on from the state before, which is intact') from None
+
+
+def _on_cpu(tensor):
+    """A copy there: on a GPU that a model fills, there is no room for another."""
+    return tensor.detach().to('cpu', copy=True).contiguous()
 
 
 def read_facts(path: Path) -> dict:

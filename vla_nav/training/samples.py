@@ -140,6 +140,11 @@ class Source:
         names = variant.head.inputs
         self._needs_state = variant.head.state_token or 'velocity' in names
 
+    @property
+    def sequences(self) -> int:
+        """How many a step has."""
+        return len(self._sampler.rows(0))
+
     def frames(self, step: int) -> int:
         """Frames in one step, up to the last judged one of each sequence."""
         return sum(row.stop for row in self._sampler.rows(step))

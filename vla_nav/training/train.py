@@ -35,6 +35,7 @@ from vla_nav.training.errors import TrainError
 from vla_nav.training.folders import keyed_folder
 from vla_nav.training.judge import success
 from vla_nav.training.objective import ContextObjective, FrameObjective
+from vla_nav.training.precision import set_formats
 from vla_nav.training.progress import Progress, say
 from vla_nav.training.questions import Questions, make_questions, open_questions
 from vla_nav.training.run import Run, device_name, origin, peak_memory_bytes
@@ -134,6 +135,9 @@ class Training:
             self.files.begin({
                 **job.recipe.to_dict(), 'backbone_sha256': self.backbone.sha256,
                 'dataset_sha256': dataset.sha256 if dataset else None,
+                'tasks_sha256': dataset.tasks_sha256 if dataset else None,
+                'contract': None if dataset else job.contract.to_dict(),
+                'questions': str(job.questions or '') if self.variant.vision_language else None,
                 'episodes': job.episodes, 'init_from': job.init_from,
                 'rounds': [job.rounds, job.round_episodes] if job.data is None else None,
             }, job.resume)
@@ -242,6 +246,7 @@ class Training:
                                     self.settings.steps, self._judge(head, data))
         trainer.run()
         self._finish(out, trainer, head, data)
+        self.accelerator.wait_for_everyone()  # it may drive the next round
 
     def _fit_policy(self, dataset: EpisodeDataset, data: Demonstrations) -> None:
         """Train a variant that changes the backbone, or feeds it, and save the checkpoint."""
@@ -298,11 +303,7 @@ class Training:
     def _prepare_backbone(self) -> None:
         """Number formats and gradient checkpointing."""
         model = self.backbone.model
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
-            elif self.bf16:
-                parameter.data = parameter.data.bfloat16()
+        set_formats(self.backbone, self.bf16)
         if self.settings.checkpointing:
             if not model.supports_gradient_checkpointing:
                 raise TrainError(f"backbone of type '{self.backbone.model_type}' has no gradient "

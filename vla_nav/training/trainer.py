@@ -71,7 +71,12 @@ class Trainer:
         self._name, self._accelerator, self._source = name, accelerator, source
         self._objective, self._settings = objective, settings
         self._state, self._logs, self._judge = state, logs, judge
-        self._parts = accelerator.num_processes * settings.accumulate
+        processes, most = accelerator.num_processes, source.sequences
+        if processes > most:
+            raise TrainError(f'{processes} processes are to share batches of {most} sequences; '
+                             f'raise training.batch (now {settings.batch}) or start fewer')
+        self._accumulate = min(settings.accumulate, most // processes)
+        self._parts = processes * self._accumulate
         self._weights = Weights(objective)
         groups = [
             ({'params': [p for n, p in self._weights.parameters.items()
@@ -164,10 +169,10 @@ class Trainer:
 
     def _batches(self) -> Iterator[tuple[list[Batch], int]]:
         """This process's parts of each step's batch and the step's frames, one step ahead."""
-        first = self._accelerator.process_index * self._settings.accumulate
+        first = self._accelerator.process_index * self._accumulate
 
         def prepare(step: int) -> tuple[list[Batch], int]:
-            parts = range(first, first + self._settings.accumulate)
+            parts = range(first, first + self._accumulate)
             return ([self._source.batch(step, part, self._parts) for part in parts],
                     self._source.frames(step))
 
