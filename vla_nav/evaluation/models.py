@@ -141,10 +141,9 @@ def trainable_parameters(model: Model) -> int:
 
 def _identity(checkpoint: Checkpoint) -> str:
     facts = {
-        'vla_nav': __version__, 'variant': checkpoint.variant.to_dict(),
+        'vla_nav': __version__, **checkpoint.said,
         'context_shape': checkpoint.context_shape, 'vision_shape': checkpoint.vision_shape,
-        'backbone': checkpoint.backbone.sha256, 'contract': checkpoint.contract.to_dict(),
-        'statistics': checkpoint.normaliser.to_dict(),
+        'backbone': checkpoint.backbone.sha256,
         'files': {name: entry.sha256 for name, entry in checkpoint.files.items()
                   if name != 'README.md' and not name.startswith(f'{ENGINE}/')},
     }

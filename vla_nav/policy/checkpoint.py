@@ -92,6 +92,9 @@ class Checkpoint:
     """Hash of policy.json, which holds the hashes of everything else."""
     vision_shape: tuple[int, int] | None = None
     """Number and size of the vision blocks that its head modulates (FiLM)."""
+    said: dict = field(default_factory=dict)
+    """Variant, contract and statistics in the words of policy.json: settings that a newer version
+    of this package has beside them change nothing, and belong in no hash."""
 
     @classmethod
     def open(
@@ -125,7 +128,7 @@ class Checkpoint:
         """Hash of what its numbers come from: weights, tokenizer, settings and image size."""
         weights = {k: v.sha256 for k, v in self.files.items() if k.endswith('.safetensors')}
         said = {
-            'variant': self.variant.to_dict(), 'weights': weights,
+            'variant': self.said['variant'], 'weights': weights,
             'backbone': self.backbone.sha256, 'context_shape': self.context_shape,
             'image': (self.contract.camera.height, self.contract.camera.width),
         }
@@ -355,6 +358,7 @@ def _build(cls: type[Checkpoint], root: Path, data: dict, files: dict) -> Checkp
         root, str(data.get('name') or root.name), variant, (tokens, width), reference, contract,
         normaliser, provenance if isinstance(provenance, dict) else {}, files,
         sha256_of(manifest), vision,
+        {key: data[key] for key in ('variant', 'contract', 'statistics')},
     )
 
 
