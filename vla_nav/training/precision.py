@@ -43,6 +43,8 @@ def set_formats(backbone: Backbone, bf16: bool) -> None:
             parameter.data = parameter.data.bfloat16()
     if bf16:
         def cast(module, args, output):
+            if isinstance(output, tuple):
+                return (output[0].to(model.dtype), *output[1:])
             return output.to(model.dtype) if torch.is_tensor(output) else output
 
         for module in (model.get_input_embeddings(), *connectors(model)):
