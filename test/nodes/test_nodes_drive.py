@@ -79,18 +79,23 @@ def test_stop_and_resume(world):
     world.wait_state('DRIVING')
 
 
-def test_the_emergency_stop_holds_until_resume(world):
+@pytest.mark.parametrize('profile', ['RELIABLE', 'LATCHED', 'SENSOR'])
+def test_the_emergency_stop_holds_until_resume(world, profile):
+    """Whatever the button's publisher offers."""
     from std_msgs.msg import Bool
 
-    world.emergency.publish(Bool(data=True))
+    button = world.node.create_publisher(Bool, 'emergency_stop', getattr(qos, profile))
+    world.wait(button.get_subscription_count, 'the node to listen')
+    button.publish(Bool(data=True))
     world.assert_stands('ESTOP', 'emergency stop is on')
     answer = world.call('resume')
     assert not answer.success
     assert 'release it first' in answer.message
-    world.emergency.publish(Bool(data=False))
+    button.publish(Bool(data=False))
     world.assert_stands('STOPPED', 'emergency stop was released')
     assert world.call('resume').success
     world.wait_state('DRIVING')
+    world.node.destroy_publisher(button)
 
 
 def test_a_human_takes_over_and_gives_back(world):

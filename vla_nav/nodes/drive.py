@@ -132,6 +132,9 @@ class DriveNode(ManagedNode):
         self._instruction = LatchedSubscription(self, String, contract.instruction_topic,
                                                 self._instruct, orders)
         self._emergency = LatchedSubscription(self, Bool, 'emergency_stop', self._estop, orders)
+        # A button that publishes best effort must stop the robot too; to hear it twice is no harm.
+        self.create_subscription(Bool, 'emergency_stop', self._estop, qos.SENSOR,
+                                 callback_group=orders)
 
     def _serve(self) -> None:
         self.create_service(Trigger, '~/stop', self._stop, callback_group=self._side)
