@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -52,10 +53,16 @@ class Best:
 
 def make_accelerator():
     """The processes of this run, as `accelerate launch` or torchrun started them."""
-    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate import (
+        Accelerator,
+        DistributedDataParallelKwargs,
+        InitProcessGroupKwargs,
+    )
     # A decode may leave parts of a backbone out, such as its LM head.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(mixed_precision='no', kwargs_handlers=[unused])
+    # The others wait while one drives demonstrations or makes questions.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    return Accelerator(mixed_precision='no', kwargs_handlers=[unused, patience])
 
 
 class Trainer:
