@@ -5,8 +5,10 @@ import signal
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import TransformStamped
 from rosbags.rosbag2 import Reader
 from std_msgs.msg import String
+from tf2_msgs.msg import TFMessage
 
 from vla_nav.contract import Contract
 from vla_nav.episodes.dataset import DatasetSettings, build_dataset
@@ -178,12 +180,11 @@ def test_extra_topics_are_found_and_recorded(start):
         assert bag.topics[bag.resolve('extra')][1] >= 8
 
 
-def test_of_a_latched_topic_every_publisher_is_heard(start):
-    """As /tf_static, where each has its part."""
+def test_every_publisher_s_transforms_are_in_every_episode(start):
     robot = start(require_instruction=False, extra_topics='static')
     for part in ('robot', 'lidar'):
-        publisher = robot.node.create_publisher(String, 'static', qos.LATCHED)
-        publisher.publish(String(data=part))
+        publisher = robot.node.create_publisher(TFMessage, 'static', qos.LATCHED)
+        publisher.publish(TFMessage(transforms=[TransformStamped(child_frame_id=part)]))
     robot.until(lambda: robot.count('static') > 1, 'hearing both')
     for _ in range(2):
         robot.call('start')
@@ -191,7 +192,8 @@ def test_of_a_latched_topic_every_publisher_is_heard(start):
         robot.call('stop')
     for bag in robot.bags():
         with BagReader(bag) as reader:
-            said = {message.data for _, _, message in reader.messages(reader.resolve('static'))}
+            said = {message.transforms[0].child_frame_id
+                    for _, _, message in reader.messages(reader.resolve('static'))}
         assert said == {'robot', 'lidar'}
 
 

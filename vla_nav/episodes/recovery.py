@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def _recover_folder(folder: Path) -> Recovered | None:
         os.close(lock)
         return None
     try:
-        if any(map(_is_being_written, folder.glob('*.mcap'))):
+        if folder.parent.name != PARTIAL and any(
+                map(_is_being_written, folder.glob('*.mcap'))):
             raise EpisodeError(f'{folder} is being written by another program; stop that first')
         if _is_complete(folder):
             result = Recovered(folder, 0, 0)
@@ -88,16 +90,26 @@ def _recover_folder(folder: Path) -> Recovered | None:
 
 
 def _is_being_written(path: Path) -> bool:
-    """Whether a process has the file open for writing: a lease is refused then (fcntl(2))."""
-    if not hasattr(fcntl, 'F_SETLEASE'):
+    """Whether a process has a file open for writing; False where that cannot be told."""
+    if _may_be_leased(path):
         return False
+    handle, fresh = tempfile.mkstemp(dir=path.parent)
+    os.close(handle)
+    try:
+        return _may_be_leased(Path(fresh))  # network disks refuse it for files of nobody, too
+    finally:
+        os.unlink(fresh)
+
+
+def _may_be_leased(path: Path) -> bool:
+    """Whether the kernel leases a file for reading, which it does if nobody writes (fcntl(2))."""
     with path.open('rb') as file:
         try:
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        except OSError as error:  # of another kind: another's file, or no leases on this disk
-            return error.errno == errno.EAGAIN
+        except (AttributeError, OSError) as error:
+            return getattr(error, 'errno', None) != errno.EAGAIN
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return False
+    return True
 
 
 def _interrupted_metadata(folder: Path) -> EpisodeMetadata:

@@ -131,7 +131,8 @@ class DriveNode(ManagedNode):
                                      callback_group=self._side)
         self._instruction = LatchedSubscription(self, String, contract.instruction_topic,
                                                 self._instruct, orders)
-        self._emergency = LatchedSubscription(self, Bool, 'emergency_stop', self._estop, orders)
+        self._emergency = LatchedSubscription(self, Bool, 'emergency_stop', self._estop, orders,
+                                              **qos.SILENT)
         # A button that publishes best effort must stop the robot too; to hear it twice is no harm.
         self.create_subscription(Bool, 'emergency_stop', self._estop, qos.SENSOR,
                                  callback_group=orders)

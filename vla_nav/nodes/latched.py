@@ -18,12 +18,12 @@ class LatchedSubscription:
     message of a latched writer that arrives twice within half a second is taken for one.
     """
 
-    def __init__(self, node, kind, topic: str, callback, callback_group=None) -> None:
+    def __init__(self, node, kind, topic: str, callback, callback_group=None, **events) -> None:
         self._callback = callback
         self._seen: tuple[deque, deque] = (deque(maxlen=32), deque(maxlen=32))
         self._subscriptions = [
             node.create_subscription(kind, topic, lambda message: self._take(0, message),
-                                     qos.RELIABLE, callback_group=callback_group),
+                                     qos.RELIABLE, callback_group=callback_group, **events),
             node.create_subscription(kind, topic, lambda message: self._take(1, message),
                                      qos.LATCHED, callback_group=callback_group,
                                      **qos.SILENT)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import select
 import stat
 import sys
 import threading
@@ -22,14 +23,14 @@ _DRAIN_S = 1.0
 def unblocked_output() -> Iterator[None]:
     """While entered, standard output and error lose what nobody reads, instead of waiting.
 
-    Files are left alone. Where Python crashes, it writes its stack to the old standard error.
+    Files are left alone. Where Python crashes, it writes its stack to the old standard error;
+    what C++ says last may be lost.
     """
     kept = {number: os.dup(number) for number in (1, 2) if _may_block(number)}
     if 2 in kept:
         if os.isatty(2):
             os.environ.setdefault('RCUTILS_COLORIZED_OUTPUT', '1')
-        if not faulthandler.is_enabled():
-            faulthandler.enable(kept[2])
+        faulthandler.enable(kept[2])
     one = len(kept) == 2 and os.path.sameopenfile(1, 2)
     groups = [tuple(kept)] if one else [(number,) for number in kept]
     threads = [_detach(numbers, kept[numbers[0]]) for numbers in groups]
@@ -72,4 +73,7 @@ def _pass_on(reader: int, old: int) -> None:
     with suppress(OSError):  # the terminal is gone
         while data := os.read(reader, 65536):
             while data:
-                data = data[os.write(old, data):]
+                try:
+                    data = data[os.write(old, data):]
+                except BlockingIOError:  # whoever shares it with us made it so
+                    select.select([], [old], [])

@@ -42,7 +42,8 @@ from vla_nav.nodes.record_parameters import (  # noqa: E402
 
 _ADAPT_PERIOD_S = 0.25
 _REPORT_PERIOD_S = 1.0
-_PARTS = 100
+_TRANSFORMS, _PARTS = 'tf2_msgs/msg/TFMessage', 100
+"""Of /tf_static each publisher has its part, which counts for later episodes too."""
 _DRIVING = (State.DRIVING.value, State.TAKEOVER.value)
 _MODEL, _SHA256 = 'model', 'model sha256'
 
@@ -200,8 +201,8 @@ class RecordNode(ManagedNode):
         infos = self.get_publishers_info_by_topic(name)
         latched = any(info.qos_profile.durability.name == 'TRANSIENT_LOCAL' for info in infos)
         try:
-            # Of /tf_static each publisher has its part.
-            self._record(RecordedTopic(name, msgtype, latched=_PARTS if latched else 0))
+            parts = _PARTS if msgtype == _TRANSFORMS else 1
+            self._record(RecordedTopic(name, msgtype, latched=parts if latched else 0))
             self.get_logger().info(f'recording {name} ({msgtype}) too')
         except (EpisodeError, ImportError, AttributeError) as error:
             self.get_logger().error(f'extra topic {name} is not recorded: {error}')

@@ -208,7 +208,7 @@ def main(args: list[str] | None = None) -> int:
     spinner = threading.Thread(target=_spin, args=(executor, node, ending), daemon=True)
     before = termios.tcgetattr(sys.stdin)
     for number in _SIGNALS:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, _end)
     spinner.start()
     try:
         print(node.help)
@@ -217,8 +217,7 @@ def main(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, OSError, termios.error):
         pass  # a signal, or the terminal is gone
     finally:
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # zeros first, whoever insists
+        _ignore_signals()
         ending.set()
         spinner.join()
         node.stand_still()
@@ -229,6 +228,17 @@ def main(args: list[str] | None = None) -> int:
             termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
             print()
     return 0
+
+
+def _end(*_: object) -> None:
+    _ignore_signals()
+    raise KeyboardInterrupt
+
+
+def _ignore_signals() -> None:
+    """Zeros first, whoever insists; a closed terminal is told twice, by the shell too."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _listen(node: TeleopNode) -> None:
