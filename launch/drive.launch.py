@@ -1,7 +1,8 @@
 """Drive a robot from its camera and a sentence.
 
 On a robot:      ros2 launch vla_nav drive.launch.py robot:=/path/to/my_robot.yaml
-In simulation:   ros2 launch vla_nav drive.launch.py sim:=true instruction:='go to the red cone'
+In simulation:   ros2 launch vla_nav drive.launch.py sim:=true seed:=5
+                 instruction:='go to the red cone'
 """
 
 from pathlib import Path

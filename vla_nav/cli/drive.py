@@ -9,7 +9,7 @@ from pathlib import Path
 
 EXAMPLES = """examples:
   vla_nav drive --sim                                    the scene says where to go
-  vla_nav drive --sim --seed 3 --instruction "go to the blue box"
+  vla_nav drive --sim --seed 2 --instruction "go to the blue box"
   vla_nav drive --sim --level easy --model models/nano --out my_run
   vla_nav drive --sim --seed 1000000000 --scenes 20      how often it succeeds, in real time
   vla_nav drive --robot my_robot.yaml                    drive a real robot
@@ -29,13 +29,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'figures in a folder.',
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--sim', action='store_true', help='drive a simulated robot')
-    parser.add_argument('--model', default='nano', help='model name or folder (nano)')
-    parser.add_argument('--robot', default='sim', help='contract: a file, or a name in '
+    parser.add_argument('--model', help='model name or folder (nano)')
+    parser.add_argument('--robot', help='contract: a file, or a name in '
                         'config/robots/ (sim)')
     parser.add_argument('--instruction', metavar='TEXT',
                         help='where to go; by default --sim takes the sentence of the scene, and '
                         'a robot waits for the topic instruction')
-    parser.add_argument('--device', default='auto', help='auto, cpu or cuda (auto)')
+    parser.add_argument('--device', help='auto, cpu or cuda (auto)')
     sim = parser.add_argument_group('with --sim')
     sim.add_argument('--seed', type=int, default=0, help='seed of the scene (0)')
     sim.add_argument('--level', default='standard', choices=('easy', 'standard', 'hard'),
@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         raise VlaNavError('--instruction is for one scene; with --scenes each says where to go')
     from vla_nav.cli.sim_run import SimRun
 
+    args.model, args.robot = args.model or 'nano', args.robot or 'sim'
     out = args.out or Path('runs') / time.strftime('%Y%m%d-%H%M%S')
     return SimRun(args, out).run()
 
@@ -72,15 +73,13 @@ def node_arguments(args: argparse.Namespace) -> list[str]:
     """The drive node's command line for what was asked."""
     from vla_nav.nodes.processes import parameter_words
 
-    return parameter_words(model=os.path.expanduser(args.model), robot=args.robot,
-                           device=args.device)
+    model = None if args.model is None else os.path.expanduser(args.model)
+    return parameter_words(model=model, robot=args.robot, device=args.device)
 
 
 def _drive_robot(args: argparse.Namespace) -> int:
     from vla_nav.nodes.drive import main
     from vla_nav.nodes.processes import parameter_words
 
-    words = node_arguments(args)
-    if args.instruction is not None:
-        words += parameter_words(instruction=args.instruction)[1:]
-    return main([*words, *args.ros_args[1:]])
+    said = parameter_words(instruction=args.instruction)[1:]
+    return main([*node_arguments(args), *said, *args.ros_args[1:]])

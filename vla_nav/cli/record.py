@@ -32,11 +32,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Run the recorder node: it writes the contract's topics untouched into one "
         'rosbag2 folder (MCAP) per episode, on service call or gamepad button. Parameters: '
         'config/record.yaml.', formatter_class=formatter)
-    record.add_argument('--robot', default='sim', help='contract: a file, or a name in '
+    record.add_argument('--robot', help='contract: a file, or a name in '
                         'config/robots/ (sim)')
-    record.add_argument('--out', default='data/episodes', help='folder for the bags '
+    record.add_argument('--out', help='folder for the bags '
                         '(data/episodes)')
-    record.add_argument('--extra-topics', default='', metavar='A,B', help='record these too')
+    record.add_argument('--extra-topics', metavar='A,B', help='record these too')
     record.add_argument('--no-instruction', action='store_true',
                         help='record episodes without an instruction')
     record.add_argument('--compress', action='store_true', help='zstd chunks, for raw images')
@@ -45,12 +45,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'teleop', help='drive a robot by the keys of this terminal', epilog=TELEOP_EXAMPLES,
         description='Drive by arrow keys and command the recorder: r record, s stop, d discard, '
         'm mark success, n mark failure, space halt, q quit.', formatter_class=formatter)
-    teleop.add_argument('--robot', default='sim', help='contract (sim)')
+    teleop.add_argument('--robot', help='contract (sim)')
     topic = teleop.add_mutually_exclusive_group()
     topic.add_argument('--takeover', action='store_true',
                        help="publish on the contract's teleop topic, for the drive node")
     topic.add_argument('--topic', help="publish here instead of the contract's command topic")
-    teleop.add_argument('--recorder', default='record', help='name of the recorder node (record)')
+    teleop.add_argument('--recorder', help='name of the recorder node (record)')
     teleop.add_argument('--wasd', action='store_true',
                         help='w a s d drive too; the recorder then takes Shift-r, s, d')
     teleop.set_defaults(func=run_teleop)
@@ -62,21 +62,23 @@ def run_record(args: argparse.Namespace) -> int:
 
     return main(_node_arguments(args, {
         'robot': args.robot, 'out': args.out, 'extra_topics': args.extra_topics,
-        'require_instruction': not args.no_instruction, 'compress': args.compress}))
+        'require_instruction': False if args.no_instruction else None,
+        'compress': args.compress or None}))
 
 
 def run_teleop(args: argparse.Namespace) -> int:
     """Drive by keys."""
     from vla_nav.nodes.teleop import main
 
-    given = {'robot': args.robot, 'takeover': args.takeover, 'recorder': args.recorder,
-             'wasd': args.wasd}
-    return main(_node_arguments(args, {**given, 'topic': args.topic} if args.topic else given))
+    return main(_node_arguments(args, {
+        'robot': args.robot, 'takeover': args.takeover or None, 'topic': args.topic,
+        'recorder': args.recorder, 'wasd': args.wasd or None}))
 
 
 def _node_arguments(args: argparse.Namespace, given: dict[str, object]) -> list[str]:
-    """What the user says after --ros-args comes later, and so counts more."""
+    """What was not asked for (None) is left to the node, or to a file of parameters."""
     words = ['--ros-args']
     for name, value in given.items():
-        words += ['-p', f'{name}:={json.dumps(value)}']
+        if value is not None:
+            words += ['-p', f'{name}:={json.dumps(value)}']
     return [*words, *args.ros_args[1:]]

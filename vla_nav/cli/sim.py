@@ -18,8 +18,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description='Runs the simulated robot as a ROS 2 node: camera/image_raw, odom, cmd_vel, '
         'and the services ~/reset and ~/next.',
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--seed', type=int, default=0, help='seed of the scene (0)')
-    parser.add_argument('--level', default='standard', choices=('easy', 'standard', 'hard'),
+    parser.add_argument('--seed', type=int, help='seed of the scene (0)')
+    parser.add_argument('--level', choices=('easy', 'standard', 'hard'),
                         help='how hard the scene is (standard)')
     parser.add_argument('--compressed', action='store_true',
                         help='publish JPEG on camera/image_raw/compressed instead')
@@ -30,5 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the sim node until it is interrupted."""
     from vla_nav.nodes.sim import main
 
-    return main(['--ros-args', '-p', f'seed:={args.seed}', '-p', f'level:={args.level}',
-                 '-p', f'compressed:={str(args.compressed).lower()}', *args.ros_args])
+    asked = {'seed': args.seed, 'level': args.level, 'compressed': args.compressed or None}
+    words = [f'{name}:={str(value).lower()}' for name, value in asked.items()
+             if value is not None]
+    return main(['--ros-args', *(w for word in words for w in ('-p', word)), *args.ros_args[1:]])

@@ -319,10 +319,10 @@ class DriveNode(ManagedNode):
         if self.output.closed:
             return
         self.output.publish(self._decide)
-        state, reason = self.doing
-        shown = {'state': state, 'reason': reason,
-                 'instruction': self.controller.instruction, 'model': self._model}
-        with self._showing:
+        with self._showing:  # asked for within, so that no thread shows what was before
+            state, reason = self.doing
+            shown = {'state': state, 'reason': reason,
+                     'instruction': self.controller.instruction, 'model': self._model}
             if shown == self._shown:
                 return
             self._shown = shown

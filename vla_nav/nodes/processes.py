@@ -82,10 +82,15 @@ class NodeProcesses:
         return self._folder / f'{node}.log'
 
 
-def parameter_words(**values: str) -> list[str]:
-    """A node's command line for parameters that are text."""
+def parameter_words(**values: str | None) -> list[str]:
+    """A node's command line for parameters that are text, but for those that are None.
+
+    What was not asked for stays out: without ROS it would win over a file of parameters.
+    """
     words = ['--ros-args']
     for name, value in values.items():
+        if value is None:
+            continue
         quoted = value.replace('\\', '\\\\').replace('"', '\\"')
         words += ['-p', f'{name}:="{quoted}"']
     return words
