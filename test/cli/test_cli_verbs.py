@@ -180,3 +180,20 @@ def test_a_missing_extra_is_named(vla_nav, tmp_path):
                    PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
     assert done.returncode == 2
     assert done.stderr == "error: pyarrow is not installed; pip install 'vla_nav[train]'\n"
+
+
+@pytest.mark.parametrize('verb', ['drive', 'record', 'sim'])
+def test_a_file_of_parameters_counts_where_nothing_else_was_asked_for(vla_nav, tmp_path, verb):
+    (tmp_path / 'parameters.yaml').write_text('/**: {ros__parameters: {robot: /nowhere.yaml}}')
+    done = vla_nav(verb, '--ros-args', '--params-file', 'parameters.yaml')
+    assert done.returncode == 2
+    assert "parameter robot is '/nowhere.yaml'" in done.stderr
+
+
+@pytest.mark.parametrize('words', [['say', 'go'], ['drive'], ['doctor', '--quick']])
+def test_a_ros_2_for_another_python_is_named(vla_nav, tmp_path, words):
+    (tmp_path / 'rclpy.py').write_text("raise ImportError('no module _rclpy_pybind11')")
+    done = vla_nav(*words, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    assert done.returncode != 0 and 'Traceback' not in done.stderr
+    said = ' '.join((done.stdout + done.stderr).split())
+    assert 'cannot import its rclpy: no module _rclpy_pybind11' in said

@@ -52,11 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VlaNavError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
+    except ImportError as error:
+        if error.name in EXTRAS:
+            error = f"{error.name} is not installed; pip install 'vla_nav[{EXTRAS[error.name]}]'"
+        elif error.name not in ('rclpy', 'cyclonedds', 'rosbags'):
             raise
-        print(f"error: {error.name} is not installed; pip install 'vla_nav[{EXTRAS[error.name]}]'",
-              file=sys.stderr)
+        print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
