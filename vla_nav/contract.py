@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,9 @@ COMMAND_TYPES = ('geometry_msgs/msg/Twist', 'geometry_msgs/msg/TwistStamped')
 ODOMETRY_TYPES = ('nav_msgs/msg/Odometry',)
 UNITS = {'linear.x': 'm/s', 'linear.y': 'm/s', 'angular.z': 'rad/s'}
 ACTION_DIM = 2
+
+
+_TOPIC = re.compile(r'(~?/|~)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
 
 
 class ContractError(VlaNavError):
@@ -72,8 +76,8 @@ def _one_of(value: object, field: str, choices: tuple[str, ...]) -> None:
 
 
 def _topic(value: object, field: str) -> None:
-    _require(isinstance(value, str) and value.strip('/~') != '' and ' ' not in value,
-             field, value, 'a topic name such as cmd_vel')
+    _require(isinstance(value, str) and _TOPIC.fullmatch(value) is not None, field, value,
+             'a topic name such as cmd_vel: letters, digits, underscores and slashes')
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,8 @@ class Command:
         _topic(self.topic, 'command.topic')
         _one_of(self.type, 'command.type', COMMAND_TYPES)
         fields = tuple(self.fields) if isinstance(self.fields, (list, tuple)) else ()
-        _require(len(fields) == ACTION_DIM and len(set(fields)) == ACTION_DIM
-                 and set(fields) <= set(UNITS), 'command.fields', self.fields,
+        _require(len(fields) == ACTION_DIM and all(field in (*UNITS,) for field in fields)
+                 and fields[0] != fields[1], 'command.fields', self.fields,
                  'two different ones of ' + ', '.join(UNITS))
         object.__setattr__(self, 'fields', fields)
         for name in ('low', 'high', 'max_accel'):
@@ -212,7 +216,7 @@ class Contract:
         rooms = {'camera': Camera, 'command': Command, 'odometry': Odometry}
         values = _known(cls, data, 'contract')
         for name, room in rooms.items():
-            if values.get(name) is not None:
+            if name in values and (values[name] is not None or name != 'odometry'):
                 values[name] = room(**_known(room, values[name], name))
         return cls(**values)
 
@@ -246,7 +250,8 @@ class Contract:
 
 def _known(kind: type, data: object, where: str) -> dict:
     if not isinstance(data, dict):
-        raise ContractError(f'{where} is {type(data).__name__}; expected fields with values')
+        found = 'empty' if data is None else type(data).__name__
+        raise ContractError(f'{where} is {found}; expected fields with values')
     fields = [field.name for field in dataclasses.fields(kind)]
     for name in data:
         if name not in fields:

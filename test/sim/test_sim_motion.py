@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from vla_nav.contract import Command, Contract
 from vla_nav.sim import (
     Base,
     BaseSettings,
@@ -10,6 +11,7 @@ from vla_nav.sim import (
     SceneObject,
     SimError,
     Simulation,
+    check_fields,
     sample_scene,
 )
 from vla_nav.sim.base import STEP_S
@@ -162,3 +164,10 @@ def test_a_duration_off_the_grid_is_refused(duration_s):
 def test_settings_are_checked():
     with pytest.raises(SimError, match='watchdog_s must be positive, got 0'):
         BaseSettings(watchdog_s=0)
+
+
+def test_a_base_with_other_commands_is_refused():
+    sideways = Contract(command=Command(fields=('linear.x', 'linear.y')))
+    with pytest.raises(SimError, match=r'command.fields is linear.x, linear.y; the simulated'):
+        check_fields(sideways)
+    check_fields(Contract())

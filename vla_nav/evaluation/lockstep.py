@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vla_nav.contract import Contract, Frame
-from vla_nav.sim import Expert, Outcome, Scene, Simulation
+from vla_nav.sim import Expert, Outcome, Scene, Simulation, check_fields
 from vla_nav.sim.task import TIME_LIMIT_S
 
 
@@ -36,6 +36,7 @@ class LockStep:
 
     def __init__(self, scenes: Sequence[Scene], contract: Contract, width: int, *,
                  time_limit_s: float = TIME_LIMIT_S, linger_s: float = 0.0) -> None:
+        check_fields(contract)
         self._scenes = scenes
         self._next = 0
         self._contract = contract

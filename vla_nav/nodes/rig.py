@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from array import array
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 
 from vla_nav import rosless
@@ -20,7 +20,7 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue  # noqa:
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.executors import MultiThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
-from sensor_msgs.msg import Image  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
 from vla_nav.nodes import messages, qos  # noqa: E402
@@ -47,11 +47,12 @@ class Rig:
         self.reports = 0
         """How many of them came."""
         rng = np.random.default_rng(0)
-        self._images = [self._image(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        kind = messages.TYPES[contract.camera.type]
+        self._images = [_image(kind, rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
                         for _ in range(IMAGES)]
         self.node = node = Node('rig')
         node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnose, qos.RELIABLE)
-        self._camera = node.create_publisher(Image, contract.camera.topic, qos.IMAGES)
+        self._camera = node.create_publisher(kind, contract.camera.topic, qos.IMAGES)
         self._instruction = node.create_publisher(String, contract.instruction_topic, qos.LATCHED)
         self._parameters = node.create_client(SetParameters, 'drive/set_parameters')
         self._nodes = [node]
@@ -127,17 +128,17 @@ class Rig:
             due_s = max(due_s + 1 / rate_hz, time.monotonic() - 1.0)
             time.sleep(max(0.0, due_s - time.monotonic()))
 
-    @staticmethod
-    def _image(pixels: np.ndarray) -> Image:
-        height, width, _ = pixels.shape
-        return Image(encoding='rgb8', height=height, width=width, step=3 * width,
-                     data=array('B', pixels.tobytes()))
-
     def _diagnose(self, message: DiagnosticArray) -> None:
         for status in message.status:
             if status.name.endswith('drive: control'):
                 self.diagnostics = {pair.key: pair.value for pair in status.values}
                 self.reports += 1
+
+
+def _image(kind: type, pixels: np.ndarray) -> Image | CompressedImage:
+    if kind is Image:
+        return messages.image_message(pixels, 0, 'camera')
+    return messages.compressed_message(cv2.imencode('.jpg', pixels)[1].tobytes(), 0, 'camera')
 
 
 class TimedDrive(DriveNode):

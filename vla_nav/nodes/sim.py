@@ -7,7 +7,7 @@ import time
 import cv2
 
 from vla_nav import rosless
-from vla_nav.sim import LEVELS, Outcome, Renderer, Simulation, sample_scene
+from vla_nav.sim import LEVELS, Outcome, Renderer, Simulation, check_fields, sample_scene
 
 rosless.ensure()
 
@@ -67,6 +67,7 @@ class SimNode(Node):
         self._values = values
         self.contract = robot_contract({
             'camera_topic': CONTRACT, 'cmd_vel_topic': CONTRACT, **values})
+        check_fields(self.contract)
         self._renderer = Renderer(values['width'], values['height'])
         self._odometry = self.create_publisher(
             Odometry, self.contract.odometry.topic if self.contract.odometry else 'odom',
@@ -91,7 +92,7 @@ class SimNode(Node):
 
     def _camera_publisher(self, compressed: bool):
         topic = self.contract.camera.topic
-        if topic.endswith(COMPRESSED_SUFFIX):
+        if messages.TYPES[self.contract.camera.type] is CompressedImage:
             compressed = True
         elif compressed:
             topic += COMPRESSED_SUFFIX

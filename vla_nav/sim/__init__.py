@@ -21,12 +21,12 @@ from vla_nav.sim.scene import (
     SceneObject,
     SimError,
 )
-from vla_nav.sim.simulation import Simulation
+from vla_nav.sim.simulation import Simulation, check_fields
 from vla_nav.sim.task import HELD_OUT_TEMPLATES, TEMPLATES, Outcome
 
 __all__ = [
     'ALL_PAIRS', 'COLOURS', 'HELD_OUT_TEMPLATES', 'LEVELS', 'ROBOT_RADIUS_M', 'SEEN_PAIRS',
     'SHAPES', 'SPLITS', 'TEMPLATES', 'UNSEEN_PAIRS', 'Base', 'BaseSettings', 'Disturbance',
     'Expert', 'Look', 'Outcome', 'Renderer', 'RenderingError', 'Scene', 'SceneObject', 'SimError',
-    'Simulation', 'sample_scene', 'shared_renderer',
+    'Simulation', 'check_fields', 'sample_scene', 'shared_renderer',
 ]

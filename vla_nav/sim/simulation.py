@@ -3,12 +3,20 @@ import math
 
 import numpy as np
 
-from vla_nav.contract import Camera, Frame
+from vla_nav.contract import Camera, Contract, Frame
 from vla_nav.frames import prepare_image
 from vla_nav.sim.base import STEP_S, Base, BaseSettings
 from vla_nav.sim.renderer import Renderer, shared_renderer
 from vla_nav.sim.scene import ROBOT_RADIUS_M, Scene, SimError
 from vla_nav.sim.task import TIME_LIMIT_S, Judge, Outcome
+
+
+def check_fields(contract: Contract) -> None:
+    """Raise SimError unless the contract's commands are what the simulated base obeys."""
+    if contract.command.fields != ('linear.x', 'angular.z'):
+        raise SimError(f"contract '{contract.robot}': command.fields is "
+                       f'{", ".join(contract.command.fields)}; the simulated robot takes linear.x '
+                       'and angular.z, in this order')
 
 
 class Simulation:

@@ -12,7 +12,7 @@ from vla_nav.contract import Contract
 from vla_nav.episodes.bag import BagWriter
 from vla_nav.episodes.lockstep import LockstepRecorder
 from vla_nav.episodes.metadata import EpisodeMetadata, wall_time
-from vla_nav.sim import Disturbance, Expert, Outcome, Simulation, sample_scene
+from vla_nav.sim import Disturbance, Expert, Outcome, Simulation, check_fields, sample_scene
 
 START_NS = 1_000_000_000
 """Simulated recordings begin at one second: stamp 0 means 'no stamp' in ROS."""
@@ -52,6 +52,7 @@ def record_demo(demo: Demo) -> Recorded:
     Raises SimError if nothing can be rendered, EpisodeError if the folder cannot be written.
     """
     contract = Contract.load(demo.robot)
+    check_fields(contract)
     scene = sample_scene(demo.seed, demo.level)
     metadata = EpisodeMetadata(
         instruction=scene.instruction, contract=contract, robot=contract.robot,
