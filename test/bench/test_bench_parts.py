@@ -7,12 +7,14 @@ import time
 
 import numpy as np
 import pytest
+from harness import ROOT
 
 from vla_nav.bench import gpu
 from vla_nav.bench.machine import Others
 from vla_nav.bench.result import Goal, Result, Skipped
-from vla_nav.bench.run import Bench, measured, run, write_json
+from vla_nav.bench.run import Bench, copy_checkpoint, measured, run, write_json
 from vla_nav.bench.timing import alternate, paced
+from vla_nav.policy import Checkpoint, validate
 
 TINY = {
     'vision_config': {
@@ -141,3 +143,11 @@ def test_frames_are_of_the_models_size(bench):
     first, second = bench.frames(2)
     assert first.image.shape == (camera.height, camera.width, 3)
     assert not np.array_equal(first.image, second.image)
+
+
+def test_a_copy_of_a_model_finds_the_backbone_it_shares(tmp_path):
+    shared = ROOT / 'models' / 'nano_lora'
+    copy = copy_checkpoint(shared, tmp_path / 'second_model')
+    assert validate(copy).model_sha256 == Checkpoint.open(shared, quick=True).model_sha256
+    assert not (copy_checkpoint(ROOT / 'models' / 'nano', tmp_path / 'own')).is_symlink()
+    assert (tmp_path / 'nano').is_symlink()

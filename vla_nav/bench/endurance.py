@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_nav.bench.result import BenchError
+from vla_nav.bench.run import copy_checkpoint
 from vla_nav.contract import Contract
 from vla_nav.control import Ticks
 from vla_nav.sim import TEMPLATES
@@ -69,7 +70,7 @@ class Endurance:
         self._out = out
         self._on_sample = on_sample
         # Two names for the same weights, so that the robot drives equally well with both.
-        self._models = [str(model.resolve()), str(shutil.copytree(model, out / 'second_model'))]
+        self._models = [str(model.resolve()), str(copy_checkpoint(model, out / 'second_model'))]
         self.samples: list[Sample] = []
         self.swapped_s: list[float] = []
         """When another model took over, on the samples' clock."""

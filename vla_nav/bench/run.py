@@ -15,6 +15,7 @@ import numpy as np
 from vla_nav.bench import machine
 from vla_nav.bench.result import BenchError, Result, Skipped
 from vla_nav.contract import Frame
+from vla_nav.errors import VlaNavError
 from vla_nav.policy import Checkpoint, ExportError, Policy, PolicyError
 from vla_nav.policy.onnx_engine import read_graph_settings
 
@@ -73,7 +74,7 @@ class Bench:
                 return self.model
         except PolicyError:
             pass  # There is none, or it is of another model.
-        copy = shutil.copytree(self.model, self.folder / precision)
+        copy = copy_checkpoint(self.model, self.folder / precision)
         try:
             export(copy, frames=2 if self.quick else 40, precision=precision)
         except ExportError as error:
@@ -81,16 +82,25 @@ class Bench:
         return copy
 
 
+def copy_checkpoint(path: Path, target: Path) -> Path:
+    """Copy a model's folder; beside the copy, a link to the model whose backbone it shares."""
+    shutil.copytree(path, target)
+    shared = Checkpoint.open(path, quick=True).backbone.model
+    if shared and not (target.parent / shared).exists():
+        (target.parent / shared).symlink_to((path.resolve().parent / shared).resolve())
+    return target
+
+
 def run(bench: Bench, sections: Sequence[str], found: Callable[[Result], None],
         skipped: Callable[[str, str], None], begins: Callable[[str], None] = lambda _: None
         ) -> None:
-    """Run sections; every figure is handed over when it is there, an interrupt keeps them."""
+    """Run sections; every figure is handed over when it is there, whatever ends a section."""
     for name in sections:
         begins(name)
         try:
             for result in measured(bench, name):
                 found(result)
-        except Skipped as reason:
+        except VlaNavError as reason:
             skipped(name, str(reason))
 
 

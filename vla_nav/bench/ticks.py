@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vla_nav.bench.result import BenchError, Goal, Result
-from vla_nav.bench.run import Bench
+from vla_nav.bench.run import Bench, copy_checkpoint
 
 RATE_HZ = 100.0
 """Of the policy: more than it can reach, so that it never rests."""
@@ -68,6 +68,7 @@ def measure(bench: Bench) -> Iterator[Result]:
 @contextmanager
 def _driving(bench: Bench):
     """A rig whose drive node drives, and the two models it may be given."""
+    from vla_nav.nodes.processes import PARENT
     from vla_nav.nodes.rig import Rig
 
     contract = replace(bench.checkpoint.contract, rate_hz=RATE_HZ)
@@ -82,7 +83,8 @@ def _driving(bench: Bench):
         drive = subprocess.Popen(
             [sys.executable, '-m', 'vla_nav.nodes.drive', '--ros-args',
              *(w for word in words for w in ('-p', word))],
-            stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
+            stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+            env={**os.environ, PARENT: str(os.getpid())})
     rig = None
     try:
         rig = Rig(contract, *CAMERA)
@@ -102,7 +104,7 @@ def _driving(bench: Bench):
 
 def _faster(bench: Bench, name: str) -> Path:
     """A copy of the model that says it was trained at RATE_HZ."""
-    copy = shutil.copytree(bench.model, bench.folder / name)
+    copy = copy_checkpoint(bench.model, bench.folder / name)
     path = copy / 'policy.json'
     manifest = json.loads(path.read_text(encoding='utf-8'))
     manifest['contract']['rate_hz'] = RATE_HZ

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -49,10 +50,13 @@ def run(args: argparse.Namespace) -> int:
     for section in args.sections:
         if section not in run.SECTIONS:
             raise BenchError(f"unknown section '{section}'; known are {', '.join(run.SECTIONS)}")
+    if args.json and not args.json.parent.is_dir():
+        raise BenchError(f'--json: {args.json.parent} is no folder; make it first')
     if not args.seconds > 0:
         raise BenchError(f'--seconds is {args.seconds:g}; expected more than 0')
     os.environ.setdefault('ROS_DOMAIN_ID', str(private_domain()))
     logging.disable_progress_bar()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     facts, results, skips, code = machine.facts(), [], {}, 0
     others = machine.Others()
     with tempfile.TemporaryDirectory(prefix='vla_nav_bench_') as folder:

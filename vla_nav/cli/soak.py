@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -62,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault('ROS_DOMAIN_ID', str(private_domain()))
     out = RunFolder(args.out or Path('runs') / time.strftime('soak-%Y%m%d-%H%M%S')).folder
     facts = machine.facts()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Progress('driving', round(60 * settings.minutes)) as progress:
         endurance = Endurance(settings, model, contract, args.robot, args.level, out,
                               lambda *_: progress.advance(1))
