@@ -12,6 +12,8 @@ os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
 # Shells start background jobs with SIGINT ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+GIVEN_DOMAIN = os.environ.get('ROS_DOMAIN_ID')
+
 # What is timed on the wire. `pytest --numprocesses 2` gives all of it to one process, first; the
 # other works on the rest, with what time that leaves.
 REAL_TIME = {'faults', 'nodes', 'record', 'rosless', 'test_bench_soak'}
@@ -19,6 +21,13 @@ REAL_TIME = {'faults', 'nodes', 'record', 'rosless', 'test_bench_soak'}
 
 def _group(file: Path) -> str:
     return 'real time' if REAL_TIME & {file.stem, file.parent.name} else file.stem
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes():
+    """Each process has a domain of its own, also if a folder's conftest chose one here already."""
+    if GIVEN_DOMAIN is None:
+        os.environ.pop('ROS_DOMAIN_ID', None)
 
 
 @pytest.hookimpl(optionalhook=True)
