@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import tempfile
@@ -45,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     from vla_nav.bench import machine, run
     from vla_nav.bench.result import BenchError
-    from vla_nav.cli.domain import private_domain
+    from vla_nav.cli.domain import use_private_domain
     from vla_nav.policy import resolve_model
     for section in args.sections:
         if section not in run.SECTIONS:
@@ -54,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise BenchError(f'--json: {args.json.parent} is no folder; make it first')
     if not args.seconds > 0:
         raise BenchError(f'--seconds is {args.seconds:g}; expected more than 0')
-    os.environ.setdefault('ROS_DOMAIN_ID', str(private_domain()))
+    use_private_domain()
     logging.disable_progress_bar()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     facts, results, skips, code = machine.facts(), [], {}, 0

@@ -40,9 +40,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Record; exit status 1 if an episode could not be made."""
     from vla_nav.episodes.recovery import recover
+    from vla_nav.errors import VlaNavError
     from vla_nav.share import share_path
     from vla_nav.training.demo_bags import Demo
 
+    if args.seed < 0:
+        raise VlaNavError(f'--seed is {args.seed}; expected 0 or more')
     robot = args.robot or share_path('config/robots/sim.yaml')
     if args.out.exists():
         recover(args.out, ours=True)

@@ -34,6 +34,12 @@ def private_domain() -> int:
                       'machine; end a program that uses one, or set ROS_DOMAIN_ID')
 
 
+def use_private_domain() -> None:
+    """Make it that of this process and its nodes, unless ROS_DOMAIN_ID is set."""
+    if not os.environ.get('ROS_DOMAIN_ID'):
+        os.environ['ROS_DOMAIN_ID'] = str(private_domain())
+
+
 def _port(domain: int, participant: int) -> int:
     """UDP port on which a participant hears of others (DDSI-RTPS 2.5, 9.6.2.3)."""
     return 7400 + 250 * domain + 10 + 2 * participant

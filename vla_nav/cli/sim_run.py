@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import time
 from pathlib import Path
 
-from vla_nav.cli.domain import private_domain
+from vla_nav.cli.domain import use_private_domain
 from vla_nav.cli.drive import node_arguments
 from vla_nav.cli.run_folder import RunFolder, write_json
 from vla_nav.cli.status_line import StatusLine
@@ -41,8 +40,7 @@ class SimRun:
         sentences = [self._choose_instruction(seed) for seed in seeds]
         contract = Contract.load(contract_file(args.robot))
         validate(resolve_model(args.model), contract)
-        if 'ROS_DOMAIN_ID' not in os.environ:
-            os.environ['ROS_DOMAIN_ID'] = str(private_domain())
+        use_private_domain()
         self._folder = RunFolder(self._out)
         from vla_nav.nodes.monitor import Monitor
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import time
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Drive, print the table; 1 if anything is wrong, 130 if interrupted."""
     from vla_nav.bench import machine
     from vla_nav.bench.endurance import Endurance, EnduranceSettings, plot
-    from vla_nav.cli.domain import private_domain
+    from vla_nav.cli.domain import use_private_domain
     from vla_nav.cli.run_folder import RunFolder, write_json
     from vla_nav.contract import Contract
     from vla_nav.nodes.drive_parameters import contract_file
@@ -60,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     contract = Contract.load(contract_file(args.robot))
     model = resolve_model(args.model)
     validate(model, contract)
-    os.environ.setdefault('ROS_DOMAIN_ID', str(private_domain()))
+    use_private_domain()
     out = RunFolder(args.out or Path('runs') / time.strftime('soak-%Y%m%d-%H%M%S')).folder
     facts = machine.facts()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
