@@ -33,6 +33,35 @@ class SoftInputs:
     """Per vision block gamma and beta, (B, V): its output x becomes x (1 + gamma) + beta."""
 
 
+class StateEncoder(nn.Module):
+    """The base's velocity as one soft token of the language model (PaLM-E's robot state)."""
+
+    def __init__(self, action_dim: int, width: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(action_dim, width), nn.GELU(), nn.Linear(width, width), nn.LayerNorm(width)
+        )
+
+    def forward(self, velocity: torch.Tensor) -> torch.Tensor:
+        """Normalised velocities (B, A) to embeddings (B, 1, D)."""
+        return self.body(velocity)[:, None]
+
+
+class FiLM(nn.Module):
+    """Per vision block a scale and a shift computed from the sentence (arXiv 1709.07871)."""
+
+    def __init__(self, width: int, blocks: int, vision_width: int):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(width, 2 * vision_width) for _ in range(blocks))
+        for layer in self.layers:  # begins as the vision encoder is
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, sentence: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Mean embeddings of the sentence (B, D) to gamma and beta (B, V) of each block."""
+        return [layer(sentence).chunk(2, dim=-1) for layer in self.layers]
+
+
 class SoftPort:
     """The hooks of one model."""
 
