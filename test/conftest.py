@@ -9,8 +9,9 @@ import pytest
 # Jazzy checks assigned fields only when asked to; rosless always does, as Humble.
 os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
 
-# Shells start background jobs with SIGINT ignored, and children inherit that.
+# Shells start background jobs with SIGINT ignored, nohup with SIGHUP, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 GIVEN_DOMAIN = os.environ.get('ROS_DOMAIN_ID')
 
