@@ -246,6 +246,16 @@ def test_delayed_images_are_stale_by_their_stamps(driving):
     assert_stands(driving, State.FAULT, 's old by its stamp')
 
 
+def test_a_dead_camera_is_told_from_a_slow_link_by_the_longer_part_of_the_age(make_bench):
+    for delay_s, reason in ((0.2, 'no new image'), (0.4, 'old by its stamp')):
+        bench = make_bench()
+        bench.controller.instruct('go to the red cone')
+        bench.frame(bench.now_ns - round(delay_s * 1e9))
+        bench.tick()
+        bench.wait(0.51 - delay_s)
+        assert reason in bench.tick().reason
+
+
 def test_a_small_step_back_is_noticed_by_the_images_stamps(driving):
     driving.frame()
     driving.now_ns -= 500_000_000

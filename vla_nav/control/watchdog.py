@@ -96,7 +96,8 @@ class CameraWatch:
         age_ns = now_ns - self.stamp_ns
         if (silent or age_ns > self._stale_ns) and self._refused_ns > self._arrival_ns:
             return f'no usable image on {self._topic}: {self._refusal}'
-        if silent:
+        # Of its age, the longer part tells what is wrong: on the way here, or since it came.
+        if silent or self._stale_ns < age_ns < 2 * (steady_ns - self._arrival_ns):
             return (f'camera stale: no new image on {self._topic} for {self._stale_ns / 1e9:g} s; '
                     'does the camera still run?')
         if age_ns > self._stale_ns:
