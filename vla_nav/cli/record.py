@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 RECORD_EXAMPLES = """examples:
   vla_nav record --robot my_robot.yaml --out data/episodes
@@ -58,27 +57,22 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run_record(args: argparse.Namespace) -> int:
     """Run the recorder node."""
+    from vla_nav.nodes.processes import parameter_words
     from vla_nav.nodes.record import main
 
-    return main(_node_arguments(args, {
-        'robot': args.robot, 'out': args.out, 'extra_topics': args.extra_topics,
-        'require_instruction': False if args.no_instruction else None,
-        'compress': args.compress or None}))
+    words = parameter_words(
+        robot=args.robot, out=args.out, extra_topics=args.extra_topics,
+        require_instruction=False if args.no_instruction else None,
+        compress=args.compress or None)
+    return main([*words, *args.ros_args[1:]])
 
 
 def run_teleop(args: argparse.Namespace) -> int:
     """Drive by keys."""
+    from vla_nav.nodes.processes import parameter_words
     from vla_nav.nodes.teleop import main
 
-    return main(_node_arguments(args, {
-        'robot': args.robot, 'takeover': args.takeover or None, 'topic': args.topic,
-        'recorder': args.recorder, 'wasd': args.wasd or None}))
-
-
-def _node_arguments(args: argparse.Namespace, given: dict[str, object]) -> list[str]:
-    """What was not asked for (None) is left to the node, or to a file of parameters."""
-    words = ['--ros-args']
-    for name, value in given.items():
-        if value is not None:
-            words += ['-p', f'{name}:={json.dumps(value)}']
-    return [*words, *args.ros_args[1:]]
+    words = parameter_words(
+        robot=args.robot, takeover=args.takeover or None, topic=args.topic,
+        recorder=args.recorder, wasd=args.wasd or None)
+    return main([*words, *args.ros_args[1:]])

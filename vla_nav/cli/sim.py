@@ -28,9 +28,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the sim node until it is interrupted."""
+    from vla_nav.nodes.processes import parameter_words
     from vla_nav.nodes.sim import main
 
-    asked = {'seed': args.seed, 'level': args.level, 'compressed': args.compressed or None}
-    words = [f'{name}:={str(value).lower()}' for name, value in asked.items()
-             if value is not None]
-    return main(['--ros-args', *(w for word in words for w in ('-p', word)), *args.ros_args[1:]])
+    words = parameter_words(seed=args.seed, level=args.level, compressed=args.compressed or None)
+    return main([*words, *args.ros_args[1:]])

@@ -46,7 +46,7 @@ class SimRun:
 
         self._status = StatusLine(self._out)
         self._monitor = Monitor(contract, lambda image, _: self._folder.add_image(image))
-        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         interrupted = False
         try:
             with self._status:
@@ -81,8 +81,8 @@ class SimRun:
     def _start(self) -> None:
         args, status = self._args, self._status
         status.say('starting the simulated robot')
-        self._nodes.start('sim', [*parameter_words(level=args.level, robot=args.robot),
-                                  '-p', f'seed:={args.seed}'])
+        self._nodes.start('sim', parameter_words(level=args.level, robot=args.robot,
+                                                 seed=args.seed))
         self._nodes.wait(lambda: self._monitor.task, _START_TIMEOUT_S, 'the simulated robot')
         status.say('loading the model')
         self._nodes.start('drive', [*node_arguments(args), *args.ros_args[1:]])
@@ -169,7 +169,3 @@ class SimRun:
         file = write_json(self._out / 'scenes.json', summary)
         print(f'{reached} of {count} scenes ({low:.0%} to {high:.0%} at 95 % confidence)')
         print(f'  {file}')
-
-
-def _interrupt(*_) -> None:
-    raise KeyboardInterrupt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -82,15 +83,13 @@ class NodeProcesses:
         return self._folder / f'{node}.log'
 
 
-def parameter_words(**values: str | None) -> list[str]:
-    """A node's command line for parameters that are text, but for those that are None.
+def parameter_words(**values: str | int | bool | None) -> list[str]:
+    """A node's command line for these parameters, but for those that are None.
 
     What was not asked for stays out: without ROS it would win over a file of parameters.
     """
     words = ['--ros-args']
     for name, value in values.items():
-        if value is None:
-            continue
-        quoted = value.replace('\\', '\\\\').replace('"', '\\"')
-        words += ['-p', f'{name}:="{quoted}"']
+        if value is not None:
+            words += ['-p', f'{name}:={json.dumps(value, ensure_ascii=False)}']
     return words

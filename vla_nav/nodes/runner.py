@@ -26,8 +26,8 @@ from vla_nav.nodes.processes import orphaned  # noqa: E402
 _SWITCH_S = 0.001
 """A thread that computes lets others, such as the control loop, go on after this; Python's own
 5 ms can fall on one tick several times."""
-_SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP
-"""The last when a terminal is closed."""
+SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP
+"""What ends a node; the last comes when a terminal is closed."""
 
 
 class StartError(VlaNavError):
@@ -65,7 +65,7 @@ def run(make_node: Callable, args: list[str] | None = None, threads: int = 1) ->
     """
     sys.setswitchinterval(_SWITCH_S)
     ending: list[int] = []
-    for number in _SIGNALS:
+    for number in SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # by nohup
             signal.signal(number, lambda *_: ending.append(1))
     with unblocked_output():

@@ -32,6 +32,7 @@ from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from vla_nav.nodes import messages, qos  # noqa: E402
 from vla_nav.nodes.drive_parameters import CONTRACT, contract_file  # noqa: E402
 from vla_nav.nodes.parameters import Parameter, declare  # noqa: E402
+from vla_nav.nodes.runner import SIGNALS  # noqa: E402
 
 RATE_HZ = 20.0
 HOLD_S = 0.6
@@ -53,7 +54,6 @@ PARAMETERS = (
 HELP = """arrows{letters} drive   space halts   + - speed   q quits
 {prefix}r record   {prefix}s stop   {prefix}d discard   m success   n failure
 """
-_SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP
 MOVES = {'forward': (0, 1.0), 'back': (0, -1.0), 'left': (1, 1.0), 'right': (1, -1.0)}
 
 
@@ -207,7 +207,7 @@ def main(args: list[str] | None = None) -> int:
     ending = threading.Event()
     spinner = threading.Thread(target=_spin, args=(executor, node, ending), daemon=True)
     before = termios.tcgetattr(sys.stdin)
-    for number in _SIGNALS:
+    for number in SIGNALS:
         signal.signal(number, _end)
     spinner.start()
     try:
@@ -237,7 +237,7 @@ def _end(*_: object) -> None:
 
 def _ignore_signals() -> None:
     """Zeros first, whoever insists; a closed terminal is told twice, by the shell too."""
-    for number in _SIGNALS:
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
