@@ -61,14 +61,19 @@ def _require(condition: bool, field: str, found: object, expected: str) -> None:
         raise ContractError(f'contract field {field} is {found!r}; expected {expected}')
 
 
+def _is_number(value: object) -> bool:
+    return (isinstance(value, (int, float)) and not isinstance(value, bool)
+            and math.isfinite(value))
+
+
+def _numbers(value: object, count: int, field: str, expected: str) -> tuple[float, ...]:
+    _require(isinstance(value, (list, tuple)) and len(value) == count
+             and all(map(_is_number, value)), field, value, expected)
+    return tuple(map(float, value))
+
+
 def _pair(value: object, field: str) -> tuple[float, float]:
-    try:
-        pair = tuple(float(v) for v in value)
-    except (TypeError, ValueError):
-        pair = ()
-    _require(len(pair) == ACTION_DIM and all(map(math.isfinite, pair)), field, value,
-             f'a list of {ACTION_DIM} finite numbers')
-    return pair
+    return _numbers(value, ACTION_DIM, field, f'a list of {ACTION_DIM} finite numbers')
 
 
 def _one_of(value: object, field: str, choices: tuple[str, ...]) -> None:
@@ -99,12 +104,8 @@ class Camera:
             value = getattr(self, name)
             _require(type(value) is int and 8 <= value <= 4096, f'camera.{name}', value,
                      'a whole number of pixels from 8 to 4096')
-        try:
-            crop = tuple(float(v) for v in self.crop)
-            left, top, right, bottom = crop
-        except (TypeError, ValueError):
-            raise ContractError(f'contract field camera.crop is {self.crop!r}; expected '
-                                '[left, top, right, bottom] as fractions') from None
+        crop = _numbers(self.crop, 4, 'camera.crop', '[left, top, right, bottom] as fractions')
+        left, top, right, bottom = crop
         _require(0 <= left < right <= 1 and 0 <= top < bottom <= 1, 'camera.crop', self.crop,
                  '0 <= left < right <= 1 and 0 <= top < bottom <= 1')
         object.__setattr__(self, 'crop', crop)
@@ -177,7 +178,7 @@ class Contract:
 
     def __post_init__(self) -> None:
         _require(isinstance(self.robot, str) and self.robot != '', 'robot', self.robot, 'a name')
-        _require(isinstance(self.rate_hz, (int, float)) and 0.1 <= self.rate_hz <= 200,
+        _require(_is_number(self.rate_hz) and 0.1 <= self.rate_hz <= 200,
                  'rate_hz', self.rate_hz, 'a rate from 0.1 to 200 Hz')
         object.__setattr__(self, 'rate_hz', float(self.rate_hz))
         _topic(self.instruction_topic, 'instruction_topic')

@@ -19,6 +19,9 @@ def test_the_simulated_robot_survives_a_round_trip(tmp_path):
 @pytest.mark.parametrize(('data', 'message'), [
     ({'rate_hz': 0}, r'rate_hz is 0; expected a rate from 0\.1 to 200 Hz'),
     ({'camera': {'width': 3}}, r'camera\.width is 3; expected a whole number of pixels'),
+    ({'rate_hz': True}, r'rate_hz is True; expected a rate'),
+    ({'camera': {'crop': '0011'}}, r"camera\.crop is '0011'; expected \[left, top"),
+    ({'idle_speed': [True, 0.02]}, r'idle_speed is \[True, 0\.02\]; expected a list of 2'),
     ({'camera': {'crop': [0.5, 0, 0.2, 1]}}, r'camera\.crop is \[0\.5, 0, 0\.2, 1\]'),
     ({'camera': {'type': 'sensor_msgs/Image'}}, r'camera\.type .* expected one of sensor_msgs/m'),
     ({'command': {'fields': ['linear.x', 'linear.x']}}, r'command\.fields .* two different ones'),

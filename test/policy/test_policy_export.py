@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from policy_families import random_images
 
 from vla_nav.contract import Camera, Contract, Frame
@@ -183,6 +184,14 @@ def test_a_graph_that_computes_something_else_is_not_kept(copy, monkeypatch):
         export(copy, frames=2)
     assert (copy / 'engine' / 'engine.json').read_bytes() == before
     assert [p.name for p in copy.iterdir() if p.name.startswith('.')] == []
+
+
+def test_a_torch_that_is_too_old(copy, monkeypatch):
+    before = (copy / 'engine' / 'engine.json').read_bytes()
+    monkeypatch.setattr(torch, '__version__', type(torch.__version__)('2.5.1+cu124'))
+    with pytest.raises(ExportError, match=r'torch 2\.5\.1\+cu124 cannot write.*2\.6 or newer'):
+        export(copy, frames=2)
+    assert (copy / 'engine' / 'engine.json').read_bytes() == before
 
 
 def test_weights_of_8_bits(exported, copy):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Callable
 
 from rosbags.interfaces import (
@@ -28,6 +26,7 @@ from rclpy.qos import (  # noqa: E402
 from rclpy.subscription import Subscription  # noqa: E402
 
 from vla_nav.nodes import qos  # noqa: E402
+from vla_nav.nodes.latched import Pairs  # noqa: E402
 
 _DEPTH = 100
 _IMAGE_DEPTH = 20
@@ -35,7 +34,6 @@ _LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=_DEPTH, reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """DDS counts the messages of all publishers of a topic together."""
-_REPEAT_NS = 500_000_000
 _WITH_INFO = hasattr(Subscription, 'CallbackType')
 _FOREVER = QosTime(2147483647, 4294967295)
 
@@ -52,7 +50,7 @@ class RawSubscription:
         self._on_bytes = on_bytes
         self._group = callback_group
         self._latched = latched
-        self._seen: tuple[deque, deque] = (deque(maxlen=16), deque(maxlen=16))
+        self._pairs = Pairs()
         self.reliable = latched
         self._subscriptions = self._subscribe()
 
@@ -81,7 +79,7 @@ class RawSubscription:
 
     def _subscribe(self) -> list:
         if self._latched:
-            # As LatchedSubscription: each kind of reader hears what the other does not.
+            # Each kind of reader hears what the other does not.
             return [self._create(qos.RELIABLE, self._once(0)),
                     self._create(_LATCHED, self._once(1), **qos.SILENT)]
         image = self._kind.__name__ in ('Image', 'CompressedImage')
@@ -105,18 +103,9 @@ class RawSubscription:
 
     def _once(self, source: int) -> OnBytes:
         """Pass a message on unless the other subscription just did."""
-        own, other = self._seen[source], self._seen[1 - source]
-
         def take(topic: str, data: bytes, publish_ns: int) -> None:
-            now_ns = time.monotonic_ns()
-            while other and now_ns - other[0][1] > _REPEAT_NS:
-                other.popleft()
-            for entry in other:
-                if entry[0] == data:
-                    other.remove(entry)
-                    return
-            own.append((data, now_ns))
-            self._on_bytes(topic, data, publish_ns)
+            if self._pairs.is_new(source, data):
+                self._on_bytes(topic, data, publish_ns)
 
         return take
 

@@ -104,6 +104,10 @@ def write_graph(
     form: StaticForward, example: Feed, path: Path, precision: str = 'float32'
 ) -> None:
     """Write one form to an ONNX file. Raises ExportError where a library is missing or fails."""
+    if torch.__version__ < '2.6':
+        raise ExportError(f'torch {torch.__version__} cannot write ONNX graphs of this kind; '
+                          "expected 2.6 or newer: pip install --upgrade 'torch>=2.6', or keep "
+                          'engine torch')
     names = list(example)
     with torch.no_grad():
         fetched = form(example)
