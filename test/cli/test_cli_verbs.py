@@ -52,6 +52,7 @@ def test_each_verb_shows_examples(vla_nav, verb):
     (('drive', '--sim', '--model', 'forward'), 'does not fit'),
     (('drive', '--sim', '--seed', '-1'), '--seed is -1'),
     (('drive', '--sim', '--scenes', '0'), '--scenes is 0'),
+    (('drive', '--sim', '--ros-args', '-r', '__ns:=/robot1'), 'but no remapping'),
     (('drive', '--sim', '--scenes', '2', '--instruction', 'go'), '--instruction is for one'),
     (('drive', '--robot', 'nobody'), "robot is 'nobody'"),
     (('drive', '--model', 'forward', '--ros-args', '-p', 'stale_timeout:=1.0'),
