@@ -5,6 +5,7 @@ In simulation:   ros2 launch vla_nav drive.launch.py sim:=true seed:=5
                  instruction:='go to the red cone'
 """
 
+import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -39,7 +40,9 @@ def nodes(context):
         parameters=[value('params_file'), given],
         output='screen', arguments=['--ros-args', '--log-level', value('log_level')],
         # The last command is a zero: give the node the time to send it.
-        sigterm_timeout='5.0', sigkill_timeout='5.0')
+        sigterm_timeout='5.0', sigkill_timeout='5.0',
+        # It ends, with zeros, if this process dies without a word.
+        additional_env={'VLA_NAV_PARENT': str(os.getpid())})
     if value('sim') != 'true':
         return [drive]
     if 'camera_topic' in given or 'cmd_vel_topic' in given:

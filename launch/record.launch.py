@@ -6,6 +6,7 @@ Beside a policy, which yields to whatever comes on teleop_cmd_vel:
 ros2 launch vla_nav record.launch.py teleop:=joy teleop_topic:=teleop_cmd_vel
 """
 
+import os
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
@@ -31,7 +32,8 @@ def record_node(context):
         parameters=[value('params_file'), given], output='screen',
         arguments=['--ros-args', '--log-level', value('log_level')],
         # A running episode is completed first, also on a slow disk.
-        sigterm_timeout='30.0', sigkill_timeout='10.0')]
+        sigterm_timeout='30.0', sigkill_timeout='10.0',
+        additional_env={'VLA_NAV_PARENT': str(os.getpid())})]
 
 
 def teleop_nodes(context):

@@ -3,6 +3,7 @@
 ros2 launch vla_nav sim.launch.py seed:=7 level:=easy
 """
 
+import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -27,7 +28,8 @@ def sim_node(context):
     return [Node(
         package='vla_nav', executable='sim', name='sim', namespace=value('namespace'),
         parameters=[value('params_file'), given], output='screen',
-        arguments=['--ros-args', '--log-level', value('log_level')])]
+        arguments=['--ros-args', '--log-level', value('log_level')],
+        additional_env={'VLA_NAV_PARENT': str(os.getpid())})]
 
 
 def generate_launch_description():

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+from geometry_msgs.msg import Twist
 from harness import START_PATIENCE_S, Context, qos, rclpy
 from std_msgs.msg import String
 
@@ -41,12 +42,13 @@ def launch(tmp_path):
                 ['ros2', 'launch', 'vla_nav', 'drive.launch.py', 'sim:=true',
                  f'namespace:={namespace}', *words], stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True))
+        return started[-1]
 
     def wait(condition, what):
         deadline_s = time.monotonic() + START_PATIENCE_S
         while not condition():
             executor.spin_once(timeout_sec=0.1)
-            if time.monotonic() > deadline_s or started[0].poll() is not None:
+            if time.monotonic() > deadline_s or started[0].poll() not in (None, -signal.SIGKILL):
                 pytest.fail(f'waited in vain for {what}:\n{(tmp_path / "log").read_text()}')
 
     yield node, start, wait
@@ -73,6 +75,22 @@ def test_it_drives_to_the_object_named(launch):
     wait(lambda: heard.get('drive/state', {}).get('state') == 'DRIVING', 'the drive node')
     wait(lambda: heard.get('sim/outcome', {}).get('outcome') not in (None, 'running'), 'an end')
     assert heard['sim/outcome']['outcome'] == 'success'
+
+
+def test_a_killed_launch_leaves_no_robot_driving(launch):
+    node, start, wait = launch
+    commands, tasks = [], []
+    node.create_subscription(Twist, 'cmd_vel', commands.append, qos.RELIABLE)
+    node.create_subscription(String, 'sim/task', tasks.append, qos.LATCHED)
+    publisher = node.create_publisher(String, 'instruction', qos.LATCHED)
+    process = start('level:=easy', 'seed:=3')
+    wait(lambda: tasks, 'the simulated robot')
+    publisher.publish(String(data=json.loads(tasks[0].data)['instruction']))
+    wait(lambda: commands and commands[-1] != Twist(), 'the robot to drive')
+    process.kill()
+    topics = [node.resolve_topic_name(name) for name in ('cmd_vel', 'sim/task')]
+    wait(lambda: not any(map(node.count_publishers, topics)), 'both nodes to end')
+    assert commands[-1] == Twist()
 
 
 @pytest.mark.parametrize(('words', 'kind'), [

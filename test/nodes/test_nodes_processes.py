@@ -1,11 +1,14 @@
 """Nodes end with the verb that started them, and with ROS in their own process."""
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from harness import PATIENCE_S, environment
+
+from vla_nav.nodes.processes import PARENT
 
 _STARTS = """
 import sys, time
@@ -41,6 +44,25 @@ def test_a_killed_verb_leaves_no_node_behind(tmp_path):
     verb.wait()
     until(lambda: not alive(node))
     assert 'Traceback' not in (tmp_path / 'sim.log').read_text()
+
+
+_ORPHANED = 'from vla_nav.nodes.processes import orphaned; print(orphaned())'
+
+
+def orphaned(parent):
+    """What a process says that is two generations below this one."""
+    words = ['import subprocess, sys; subprocess.run([sys.executable, "-c", sys.argv[1]])']
+    return subprocess.run([sys.executable, '-c', *words, _ORPHANED], text=True,
+                          env={**environment(), PARENT: str(parent)}, capture_output=True).stdout
+
+
+def test_a_debugger_may_stand_between_a_node_and_what_it_ends_with():
+    assert orphaned(os.getpid()) == 'False\n'
+    gone = subprocess.Popen(['true'])
+    os.waitid(os.P_PID, gone.pid, os.WEXITED | os.WNOWAIT)
+    assert orphaned(gone.pid) == 'True\n'  # a zombie
+    gone.wait()
+    assert orphaned(gone.pid) == 'True\n'
 
 
 _SHUTS_DOWN = """

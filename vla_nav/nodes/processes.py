@@ -14,7 +14,8 @@ from pathlib import Path
 from vla_nav.errors import VlaNavError
 
 PARENT = 'VLA_NAV_PARENT'
-"""Variable of the environment: the process id with which a node ends."""
+"""Variable of the environment: the process id with which a node ends. The launch files set it too,
+as `ros2 launch` dies of SIGTERM, SIGHUP and SIGKILL without a word to its nodes."""
 _END_TIMEOUT_S = 8.0
 
 
@@ -23,9 +24,14 @@ class RunError(VlaNavError):
 
 
 def orphaned() -> bool:
-    """Whether this process was started by `NodeProcesses` and what started it is gone."""
+    """Whether this process is to end with another, which is gone."""
     parent = os.environ.get(PARENT, '')
-    return parent.isdecimal() and os.getppid() != int(parent)
+    if not parent.isdecimal() or os.getppid() == int(parent):
+        return False
+    try:  # Between it and us there may be a debugger or a terminal.
+        return ') Z ' in Path(f'/proc/{parent}/stat').read_text()
+    except OSError:
+        return True
 
 
 class NodeProcesses:

@@ -269,3 +269,7 @@ def _spin(executor: SingleThreadedExecutor, node: TeleopNode, ending: threading.
             return
         except Exception as error:  # The base would go on with the last velocity.
             node.answer = f'{type(error).__name__}: {error}'
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
