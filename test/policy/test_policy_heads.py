@@ -44,6 +44,17 @@ def test_streamed_equals_sequence(settings, context):
     torch.testing.assert_close(stream(head, context), whole)
 
 
+def test_tanh_reaches_what_lies_at_the_end_of_the_range(context):
+    """Standing still, mostly: no weights give it to a tanh that ends there."""
+    for reach, ends in ((1.0, 0), (1.1, ROWS * STEPS * 3 * 2)):
+        head = make(output='tanh', output_reach=reach)
+        torch.nn.init.constant_(head.output.bias, -1.8)  # 1.1 tanh(-1.8) is -1.04
+        torch.nn.init.zeros_(head.output.weight)
+        assert int((head(context)[0] <= -1).sum()) == ends
+    with pytest.raises(SettingsError, match='head.output_reach is 3; expected 1 to 2'):
+        make(output='tanh', output_reach=3)
+
+
 @pytest.mark.parametrize('settings', KINDS)
 def test_a_row_equals_itself_alone(settings, context):
     head = make(**settings)

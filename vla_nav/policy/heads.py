@@ -45,6 +45,9 @@ class HeadSettings:
     dropout: float = 0.0
     output: str = 'linear'
     """linear or tanh, on normalised actions."""
+    output_reach: float = 1.0
+    """What tanh is multiplied by. To stand still is often -1, which tanh alone nears but never
+    reaches: the robot creeps on."""
     output_layers: int = 1
     """Linear layers from the trunk to the actions, with ReLU between them."""
     state_token: bool = False
@@ -64,6 +67,7 @@ class HeadSettings:
             require(value >= 1, f'head.{name}', value, 'at least 1')
         require(0 <= self.dropout < 1, 'head.dropout', self.dropout, '0 to below 1')
         require(self.output in ('linear', 'tanh'), 'head.output', self.output, 'linear or tanh')
+        require(1 <= self.output_reach <= 2, 'head.output_reach', self.output_reach, '1 to 2')
         object.__setattr__(self, 'inputs', tuple(self.inputs))
         for name in self.inputs:
             require(name in INPUTS, 'head.inputs', name, ' or '.join(INPUTS))
@@ -230,7 +234,9 @@ class SequenceHead(Head):
         features, state = self.trunk(x, state)
         actions = self.output(self.before_output(features))
         actions = actions.unflatten(-1, (self.settings.chunk, self.action_dim))
-        return (actions.tanh() if self.settings.output == 'tanh' else actions), state
+        if self.settings.output == 'tanh':
+            actions = self.settings.output_reach * actions.tanh()
+        return actions, state
 
     def trunk(self, x: torch.Tensor, state: HeadState) -> tuple[torch.Tensor, HeadState]:
         """Vectors (B, T, E) to features (B, T, width)."""
