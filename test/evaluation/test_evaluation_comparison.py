@@ -110,6 +110,25 @@ def test_a_report_needs_no_weights(comparison, moved, dataset_folder):
     assert Report(found).overview().rows == Report(comparison).overview().rows
 
 
+def test_latencies_of_two_machines_are_told_apart(comparison, frozen, lora, moved, save_model,
+                                                  dataset_folder):
+    models, folder = moved
+    added = save_model('added', **{'head.width': 8})
+    compare([frozen, added], dataset_folder, folder, comparison.settings)
+    for path in folder.glob(f'latency/{open_model(frozen).sha256[:12]}*'):
+        if 'Another' not in path.read_text():
+            path.unlink()
+    found = compare([*models, added], dataset_folder, folder, comparison.settings, measure=False)
+    assert found.machine['hardware'] == 'Another Machine'
+    report = Report(found)
+    latencies = [row[report.overview().header.index('latency p50 / p99')]
+                 for row in report.overview().rows]
+    here = comparison.machine['hardware']
+    assert [f'({here})' in latency for latency in latencies] == [False, False, True]
+    assert 'latency' in costs(found.measured[0], found.frozen)
+    assert 'latency' not in costs(found.measured[2], found.frozen)
+
+
 @pytest.mark.parametrize('kind, missing', [
     ('rollouts', '[23] rollouts .*of lora'), ('offline', 'errors of lora'),
     ('contexts', 'contexts of lora'), ('latency', 'latency of lora')])

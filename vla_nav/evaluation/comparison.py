@@ -69,6 +69,8 @@ class Measured:
 
     model: Model
     latency: Latency
+    machine: dict
+    """That the latency was measured on."""
     errors: OfflineErrors
     seen: list[Attempt]
     """With the swapped sentences among them."""
@@ -102,6 +104,7 @@ class Comparison:
     """Whether no model was trained on these episodes."""
     sample: Sample
     machine: dict
+    """That most latencies were measured on."""
     measured: tuple[Measured, ...]
     frozen: Measured | None
     """What the others are held against."""
@@ -118,7 +121,7 @@ def compare(names: Sequence[str | Path], data: Path, out: Path, settings: Compar
 
     reference: label of the frozen model to hold the others against; by default the first.
     measure: whether to measure what was not measured yet. If not, no weights are needed, and
-    latencies may come from another machine.
+    latencies may come from other machines.
     Raises EvaluationError for models or data that cannot be compared, and where results that must
     not be measured are missing.
     """
@@ -137,7 +140,7 @@ def compare(names: Sequence[str | Path], data: Path, out: Path, settings: Compar
     work = _Work(store, dataset, tuple(episodes), sample, settings, frozen, measure)
     latencies, where = _latencies(store, models, settings, measure)
     order = sorted(models, key=lambda model: model is not frozen)
-    measured = {model.label: work.measure(model, latencies[model.sha256]) for model in order}
+    measured = {model.label: work.measure(model, *latencies[model.sha256]) for model in order}
     return Comparison(settings, dataset, tuple(episodes), unseen_data, sample, where,
                       tuple(measured[model.label] for model in models),
                       measured[frozen.label] if frozen else None)
@@ -173,7 +176,7 @@ class _Work:
         self._facts = {'data': dataset.sha256, 'tasks': dataset.tasks_sha256,
                        'episodes': list(episodes)}
 
-    def measure(self, model: Model, latency: Latency) -> Measured:
+    def measure(self, model: Model, latency: Latency, machine: dict) -> Measured:
         """Measure a model, or read what was measured."""
         errors = self._errors(model)
         alike = self._alike(model)
@@ -186,7 +189,7 @@ class _Work:
             similarity = Similarity(cosine=None if cosine is None else np.array(cosine),
                                     **similarity)
         moved = alike['movement']
-        return Measured(model, latency, errors, seen, unseen, similarity,
+        return Measured(model, latency, machine, errors, seen, unseen, similarity,
                         None if moved is None else np.array(moved),
                         Projection(**alike['projection']))
 
@@ -258,12 +261,16 @@ def _reference(models: Sequence[Model], name: str | None) -> Model | None:
 
 
 def _latencies(store: Store, models: Sequence[Model], settings: CompareSettings, measure: bool
-               ) -> tuple[dict[str, Latency], dict]:
-    """One model after the other, before anything else runs; and on which machine."""
-    where = machine(settings.device, settings.threads)
-    load = where.pop('load')
+               ) -> tuple[dict[str, tuple[Latency, dict]], dict]:
+    """By hash, latency and its machine; and the machine that most were measured on.
+
+    They are measured one model after the other, before anything else runs.
+    """
+    here = machine(settings.device, settings.threads)
+    load = here.pop('load')
+    places = {model.sha256: here for model in models}
     if not measure:
-        where = _where_measured(store, models, where)
+        here, places = _where_measured(store, models, here)
 
     def make(model: Model) -> dict:
         return asdict(measure_latency(model.path, settings.device, settings.threads)) | {
@@ -272,24 +279,28 @@ def _latencies(store: Store, models: Sequence[Model], settings: CompareSettings,
     found, loads = {}, []
     with Progress('latencies, models', len(models)) as progress:
         for model in models:
-            kept = store.get('latency', {'sha256': model.sha256, **where},
+            place = places[model.sha256]
+            kept = store.get('latency', {'sha256': model.sha256, **place},
                              lambda model=model: make(model))
             loads.append(kept.pop('load'))
-            found[model.sha256] = Latency(**kept)
+            found[model.sha256] = Latency(**kept), place
             progress.advance(1)
-    return found, where | {'load': max(loads)}
+    return found, here | {'load': max(loads)}
 
 
-def _where_measured(store: Store, models: Sequence[Model], here: dict) -> dict:
-    """The machine that the latencies of all models were measured on; this one if it can be."""
-    missing: dict[str, set[str]] = {}
-    for key in [{'sha256': '', **here}, *store.keys('latency')]:
-        where = {name: value for name, value in key.items() if name != 'sha256'}
-        left = missing.setdefault(json.dumps(where, sort_keys=True),
-                                  {model.sha256 for model in models})
-        left.discard(key['sha256'])
-    fewest = min(missing, key=lambda where: len(missing[where]))
+def _where_measured(store: Store, models: Sequence[Model], here: dict
+                    ) -> tuple[dict, dict[str, dict]]:
+    """The machine that the most models were measured on, this one if it can be; and each's own."""
+    machines = [here]
+    measured = {model.sha256: [] for model in models}
+    for key in store.keys('latency'):
+        sha256 = key.pop('sha256')
+        if key not in machines:
+            machines.append(key)
+        if sha256 in measured:
+            measured[sha256].append(key)
     for model in models:
-        if model.sha256 in missing[fewest]:
+        if not measured[model.sha256]:
             raise _unmeasured(store, model, 'latency')
-    return json.loads(fewest)
+    most = max(machines, key=lambda each: sum(each in own for own in measured.values()))
+    return most, {sha256: most if most in own else own[0] for sha256, own in measured.items()}

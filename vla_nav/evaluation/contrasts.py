@@ -87,8 +87,9 @@ def costs(each: Measured, frozen: Measured) -> dict[str, float]:
         'training time': [m.model.training.get('seconds') for m in (each, frozen)],
         'peak memory of training': [m.model.training.get('peak_memory_bytes')
                                     for m in (each, frozen)],
-        'latency': [m.latency.p50_s for m in (each, frozen)],
     }
+    if each.machine == frozen.machine:
+        figures['latency'] = [m.latency.p50_s for m in (each, frozen)]
     return {name: own / base for name, (own, base) in figures.items() if own and base}
 
 

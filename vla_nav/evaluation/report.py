@@ -79,12 +79,22 @@ class Report:
                 each.model.label, variant.name, f'{variant.tune}, {variant.decode}',
                 f'{_count(trained)} ({100 * trained / max(each.latency.parameters, 1):.1f} %)',
                 _duration(training.get('seconds')), _bytes(training.get('peak_memory_bytes')),
-                f'{1e3 * each.latency.p50_s:.1f} / {1e3 * each.latency.p99_s:.1f} ms',
+                self._latency(each),
                 *(f'{value:.3f}' for value in each.errors.rmse[0]),
                 rate(each.plain), rate(each.swapped), rate(each.unseen),
                 'reference' if each is self.comparison.frozen else
                 f'{each.similarity.score:.3f}' if each.similarity else NONE])
         return Table(header, rows)
+
+    def _latency(self, each: Measured) -> str:
+        latency, there = each.latency, self._elsewhere(each)
+        found = f'{1e3 * latency.p50_s:.1f} / {1e3 * latency.p99_s:.1f} ms'
+        return f'{found} ({there})' if there else found
+
+    def _elsewhere(self, each: Measured) -> str:
+        """What is not as for the other latencies; nothing where all is."""
+        return ', '.join(str(value) for name, value in each.machine.items()
+                         if value != self.comparison.machine[name])
 
     def figures(self) -> dict:
         """Everything as plain data."""
@@ -113,7 +123,7 @@ class Report:
             'path': _shown(each.model.path), 'sha256': each.model.checkpoint.sha256,
             'variant': each.model.checkpoint.variant.to_dict(),
             'trainable_parameters': trained_parameters(each), 'training': each.model.training,
-            'latency': asdict(each.latency), 'rmse': each.errors.rmse.tolist(),
+            'latency': asdict(each.latency) | each.machine, 'rmse': each.errors.rmse.tolist(),
             'mae': each.errors.mae.tolist(), 'seen': summarise(each.seen, settings.seen),
             'unseen_pairs': summarise(each.unseen, settings.unseen),
             'moved_by_sentence': quantiles(each.movement),
@@ -122,10 +132,12 @@ class Report:
     def _caption(self) -> str:
         data = 'episodes that no model was trained on' if self.comparison.unseen_data else (
             'episodes that models were trained on, as none was held out')
+        elsewhere = ', but for what names another machine and gets no ratio' if any(
+            map(self._elsewhere, self.comparison.measured)) else ''
         return (f'RMSE: next action, open loop, over {len(self.comparison.episodes)} {data}. '
                 'Brackets: 95 % intervals. Similarity: the lesser of median cosine and debiased '
                 'linear CKA. Latency: one frame at a time, measured here one model after the '
-                'other; training time and memory as the checkpoints tell.')
+                f'other{elsewhere}; training time and memory as the checkpoints tell.')
 
     def _outcomes(self) -> list[Block]:
         measured = self.comparison.measured
