@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
@@ -24,6 +22,9 @@ MODES = {1: 'lanczos', 2: 'bilinear', 3: 'bicubic'}
 
 SMOOTHS = 1.5
 """An image made so many times smaller takes too little of each pixel for one level to show."""
+
+BAND = 24
+"""Rows that are resized at a time."""
 
 Size = tuple[int, int]
 Pass = tuple[int, int, int]
@@ -212,19 +213,18 @@ def _resize(axis: int, length: int, new: int, code: int) -> Step:
 
 
 def _resize_exactly(axis: int, length: int, new: int, code: int) -> Step:
-    """PIL's filter by its own weights: a matrix, nearly all of it zero."""
-    matrix = _weights(length, new, code)
-    kept = threading.local()  # fresh memory would cost as much as the sums
+    """PIL's filter by its own weights, some rows at a time, which a processor's cache holds."""
+    bands = _bands(length, new, code)
 
     def rows(frame: np.ndarray) -> np.ndarray:
-        n = frame[0].size
-        if getattr(kept, 'n', None) != n:
-            kept.n, kept.old, kept.new = n, *(
-                np.empty((count, n), np.float32) for count in (length, new))
-        old, resized = torch.from_numpy(kept.old), torch.from_numpy(kept.new)
-        torch.mm(matrix, old.copy_(torch.from_numpy(frame).view(length, n)), out=resized)
-        resized.add_(0.5).clamp_(0, 255)
-        return kept.new.astype(np.uint8).reshape(new, -1, 3)
+        frame = frame.reshape(length, -1)
+        done = np.empty((new, frame.shape[1]), np.uint8)
+        for row, begin, weights in bands:
+            count, taken = weights.shape
+            some = torch.from_numpy(frame[begin:begin + taken]).to(torch.float32)
+            resized = torch.mm(weights, some).add_(0.5).clamp_(0, 255)
+            done[row:row + count] = resized.numpy()
+        return done.reshape(new, -1, 3)
 
     def step(planes: torch.Tensor) -> torch.Tensor:
         frames = planes.permute(0, 2, 3, 1).contiguous().numpy()
@@ -238,17 +238,22 @@ def _resize_exactly(axis: int, length: int, new: int, code: int) -> Step:
 
 
 @lru_cache(maxsize=8)
-def _weights(length: int, new: int, code: int) -> torch.Tensor:
-    """What each of `new` pixels takes of `length` others, sparse (new, length).
+def _bands(length: int, new: int, code: int) -> list[tuple[int, int, torch.Tensor]]:
+    """What each of `new` pixels takes of `length` others, `BAND` at a time.
 
-    In steps of 2**-22, as Pillow has it for uint8.
+    Of each band its first row, the first pixel that it takes of, and the weights (rows, taken), in
+    steps of 2**-22, as Pillow has them for uint8. All others are zero.
     """
     each = Image.fromarray(np.eye(length, dtype=np.float32))
-    weights = torch.from_numpy(np.array(each.resize((length, new), code)))
-    weights = weights.mul_(2**22).round_().div_(2**22)
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'Sparse CSR', UserWarning)
-        return weights.to_sparse_csr()
+    weights = np.array(each.resize((length, new), code))
+    weights = np.rint(weights * 2**22) / 2**22
+    bands = []
+    for row in range(0, new, BAND):
+        band = weights[row:row + BAND]
+        taken = np.flatnonzero(band.any(axis=0))
+        band = np.ascontiguousarray(band[:, taken[0]:taken[-1] + 1])
+        bands.append((row, int(taken[0]), torch.from_numpy(band)))
+    return bands
 
 
 def _crop(whole: Size, size: Size) -> Step:
