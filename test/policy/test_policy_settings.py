@@ -112,7 +112,7 @@ def test_a_head_must_suit_the_decode():
 @pytest.mark.parametrize('name, expected', [
     ('frozen_head', {'tune': 'head', 'decode': 'head', 'loss': 'huber'}),
     ('roboflamingo', {'tune': 'connector', 'context.pooling': 'max', 'head.layers': 4,
-                      'head.window': 12, 'head.output': 'tanh', 'head.output_reach': 1.1,
+                      'head.window': 12, 'head.output': 'tanh', 'head.output_reach': 2.0,
                       'head.output_layers': 4, 'loss': 'huber'}),
     ('lora_head', {'tune': 'lora', 'decode': 'head'}),
     ('openvla_lora', {'tune': 'lora', 'decode': 'tokens', 'lora.rank': 32, 'lora.alpha': 16,
