@@ -267,9 +267,9 @@ def _latencies(store: Store, models: Sequence[Model], settings: CompareSettings,
     """
     here = machine(settings.device, settings.threads)
     load = here.pop('load')
-    places = {model.sha256: here for model in models}
+    most, places = here, {model.sha256: here for model in models}
     if not measure:
-        here, places = _where_measured(store, models, here)
+        most, places = _where_measured(store, models, here)
 
     def make(model: Model) -> dict:
         return asdict(measure_latency(model.path, settings.device, settings.threads)) | {
@@ -281,10 +281,12 @@ def _latencies(store: Store, models: Sequence[Model], settings: CompareSettings,
             place = places[model.sha256]
             kept = store.get('latency', {'sha256': model.sha256, **place},
                              lambda model=model: make(model))
-            loads.append(kept.pop('load'))
+            load_then = kept.pop('load')
+            if place == most:
+                loads.append(load_then)
             found[model.sha256] = Latency(**kept), place
             progress.advance(1)
-    return found, here | {'load': max(loads)}
+    return found, most | {'load': max(loads)}
 
 
 def _where_measured(store: Store, models: Sequence[Model], here: dict
