@@ -24,7 +24,7 @@ SMOOTHS = 1.5
 """An image made so many times smaller takes too little of each pixel for one level to show."""
 
 BAND = 24
-"""Rows that are resized at a time."""
+"""Rows that are resized at a time: what a processor's cache holds."""
 
 Size = tuple[int, int]
 Pass = tuple[int, int, int]
@@ -133,9 +133,10 @@ def _layout(processor, pixels: torch.Tensor, constants: dict) -> tuple[Step, Siz
     def patches(planes: torch.Tensor) -> torch.Tensor:
         """Qwen-VL's: groups of merge x merge patches, each as often as a video has frames."""
         frames = planes.permute(0, 2, 3, 1).numpy()
+        split = list(np.empty((3, rows * side, columns * side), np.uint8))
         lines = np.empty((len(frames), down, across, merge, merge, 3, side), line)
         for frame, cut in zip(frames, lines):
-            for channel, plane in enumerate(cv2.split(frame)):
+            for channel, plane in enumerate(cv2.split(frame, split)):
                 cut[:, :, :, :, channel] = plane.view(line).reshape(
                     down, merge, side, across, merge).transpose(0, 3, 1, 4, 2)
         x = torch.from_numpy(lines.view(np.uint8)).reshape(-1, 3, 1, side * side)
@@ -151,7 +152,8 @@ def _planes(scale: torch.Tensor, shift: torch.Tensor, width: int) -> Step:
     def planes(planes: torch.Tensor) -> torch.Tensor:
         """Rescaled and normalised, in memory still (B, h, w, 3): one pass over long rows."""
         rows = planes.permute(0, 2, 3, 1).flatten(2).to(torch.float32)
-        return torch.addcmul(shift, rows, scale).unflatten(2, (width, 3)).permute(0, 3, 1, 2)
+        torch.addcmul(shift, rows, scale, out=rows)
+        return rows.unflatten(2, (width, 3)).permute(0, 3, 1, 2)
 
     return planes
 
@@ -213,17 +215,20 @@ def _resize(axis: int, length: int, new: int, code: int) -> Step:
 
 
 def _resize_exactly(axis: int, length: int, new: int, code: int) -> Step:
-    """PIL's filter by its own weights, some rows at a time, which a processor's cache holds."""
+    """PIL's filter by its own weights, some rows at a time."""
     bands = _bands(length, new, code)
+    most = max(weights.shape[1] for *_, weights in bands)
 
     def rows(frame: np.ndarray) -> np.ndarray:
-        frame = frame.reshape(length, -1)
-        done = np.empty((new, frame.shape[1]), np.uint8)
+        width = frame[0].size
+        frame, done = torch.from_numpy(frame).view(length, width), np.empty((new, width), np.uint8)
+        pixels, resized = torch.empty(most, width), torch.empty(BAND, width)
+        pixels[0] = 1.0
         for row, begin, weights in bands:
             count, taken = weights.shape
-            some = torch.from_numpy(frame[begin:begin + taken]).to(torch.float32)
-            resized = torch.mm(weights, some).add_(0.5).clamp_(0, 255)
-            done[row:row + count] = resized.numpy()
+            pixels[1:taken] = frame[begin:begin + taken - 1]
+            values = torch.mm(weights, pixels[:taken], out=resized[:count]).clamp_(0, 255)
+            done[row:row + count] = values.numpy()
         return done.reshape(new, -1, 3)
 
     def step(planes: torch.Tensor) -> torch.Tensor:
@@ -232,7 +237,8 @@ def _resize_exactly(axis: int, length: int, new: int, code: int) -> Step:
             done = [rows(frame) for frame in frames]
         else:
             done = [cv2.transpose(rows(cv2.transpose(frame))) for frame in frames]
-        return torch.from_numpy(np.stack(done)).permute(0, 3, 1, 2)
+        whole = np.stack(done) if len(done) > 1 else done[0].reshape(1, *done[0].shape)
+        return torch.from_numpy(whole).permute(0, 3, 1, 2)
 
     return step
 
@@ -241,8 +247,9 @@ def _resize_exactly(axis: int, length: int, new: int, code: int) -> Step:
 def _bands(length: int, new: int, code: int) -> list[tuple[int, int, torch.Tensor]]:
     """What each of `new` pixels takes of `length` others, `BAND` at a time.
 
-    Of each band its first row, the first pixel that it takes of, and the weights (rows, taken), in
-    steps of 2**-22, as Pillow has them for uint8. All others are zero.
+    Of each band its first row, the first pixel that it takes of, and weights (rows, 1 + taken), in
+    steps of 2**-22, as Pillow has them for uint8; all others are zero. Before them stands what is
+    taken of one: a half, as Pillow rounds.
     """
     each = Image.fromarray(np.eye(length, dtype=np.float32))
     weights = np.array(each.resize((length, new), code))
@@ -251,7 +258,7 @@ def _bands(length: int, new: int, code: int) -> list[tuple[int, int, torch.Tenso
     for row in range(0, new, BAND):
         band = weights[row:row + BAND]
         taken = np.flatnonzero(band.any(axis=0))
-        band = np.ascontiguousarray(band[:, taken[0]:taken[-1] + 1])
+        band = np.pad(band[:, taken[0]:taken[-1] + 1], ((0, 0), (1, 0)), constant_values=0.5)
         bands.append((row, int(taken[0]), torch.from_numpy(band)))
     return bands
 
