@@ -13,6 +13,7 @@ from vla_nav.bench.timing import paced
 from vla_nav.policy import EngineMissing
 
 CAMERA = (640, 480)
+"""Of images that the node must shrink; others have the size that the policy sees."""
 SENTENCE = 'go to the {} cone'
 COLOURS = ('red', 'blue', 'green')
 """A new sentence for each round: without a camera the node has come to a stop."""
@@ -22,22 +23,24 @@ PATIENCE_S = 120.0
 
 def measure(bench: Bench) -> Iterator[Result]:
     """On each engine: the node in this process, then its policy alone, in turn."""
+    camera = bench.checkpoint.contract.camera
     for engine in ('torch', 'onnx'):
         try:
             model = bench.model if engine == 'torch' else bench.graph()
-            yield from _through(bench, engine, model)
+            for size in dict.fromkeys((CAMERA, (camera.width, camera.height))):
+                yield from _through(bench, engine, model, size)
         except EngineMissing as reason:
             raise Skipped(str(reason)) from None
 
 
-def _through(bench: Bench, engine: str, model) -> Iterator[Result]:
+def _through(bench: Bench, engine: str, model, size: tuple[int, int]) -> Iterator[Result]:
     from vla_nav.nodes.rig import Rig
 
     contract = bench.checkpoint.contract
     robot = bench.folder / 'robot.yaml'
     robot.write_text(contract.to_yaml(), encoding='utf-8')
-    rig = Rig(contract, *CAMERA, [f'model:={model}', f'robot:={robot}', f'engine:={engine}',
-                                  'device:=cpu'])
+    rig = Rig(contract, *size, [f'model:={model}', f'robot:={robot}', f'engine:={engine}',
+                                'device:=cpu'])
     try:
         drive = rig.add_drive()
         if not rig.wait(lambda: drive.worker.policy, PATIENCE_S):
@@ -62,14 +65,15 @@ def _through(bench: Bench, engine: str, model) -> Iterator[Result]:
         alone = np.concatenate(alone)
     finally:
         rig.close()
+    figure = f'{size[0]} x {size[1]} to command, {policy.engine.name}'
     for percent in (50, 99):
         value = np.percentile(through, percent)
         for bare, what, goal in (
                 (within, "the policy's own part of it", OVERHEAD if percent == 50 else None),
                 (alone, f'the policy alone at {contract.rate_hz:g} Hz', None)):
             own = np.percentile(bare, percent)
-            yield Result('node', f'image to command, {policy.engine.name}, p{percent}',
-                         1e3 * value, 'ms', f'{what} ({1e3 * own:.2f} ms)', value / own, goal)
+            yield Result('node', f'{figure}, p{percent}', 1e3 * value, 'ms',
+                         f'{what} ({1e3 * own:.2f} ms)', value / own, goal)
 
 
 def _timed(step, durations: list[float]):
