@@ -71,6 +71,24 @@ def test_the_graph_gives_the_actions_of_torch_with_the_state_carried(exported):
     assert np.abs(first - episode(torch_policy, WORDS[0])[19]).max() > 1e-3
 
 
+def test_a_prompt_is_padded_for_none_but_a_gpu(exported):
+    engine = Policy.load(exported, engine='onnx').engine
+    short, long = (engine.prepare([words])[0]['tokens'].shape[1] for words in ('go', WORDS[2]))
+    assert short < long < engine.settings.length
+    plain = engine.prepare(['go'])
+    engine._pads = True  # What a session on a GPU sets.
+    padded = engine.prepare(['go'])
+    assert padded[0]['tokens'].shape[1] == engine.settings.length
+    state = Policy.load(exported, engine='onnx').head.initial_state(1)
+    chunks = [engine.decide(random_images(1), words, state)[0] for words in (plain, padded)]
+    np.testing.assert_allclose(chunks[0], chunks[1], atol=1e-5)
+
+
+def test_a_decision_leaves_the_arithmetic_of_its_thread_as_it_was(exported):
+    episode(Policy.load(exported, engine='onnx'), 'go', 1)
+    assert float(torch.tensor(1e-30) * torch.tensor(1e-12)) > 0
+
+
 def test_rows_of_a_batch(exported):
     batches = [Policy.load(exported, engine=e).batch(3) for e in ('torch', 'onnx')]
     for step in range(3):
@@ -139,7 +157,7 @@ def test_a_changed_graph_is_refused(copy):
 
 
 @pytest.mark.parametrize('change, reason', [
-    ({'format_version': 9}, 'format_version is 9, expected 1'),
+    ({'format_version': 9}, 'format_version is 9, expected 2'),
     ({'files': {'../../secret': {'sha256': '0', 'size': 1}}}, "'policy.onnx' is not among"),
     ({'files': {'policy.onnx': {'sha256': '0', 'size': 1},
                 '../secret': {'sha256': '0', 'size': 1}}}, 'outside the checkpoint folder'),

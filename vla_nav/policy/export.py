@@ -113,11 +113,13 @@ def write_graph(
         fetched = form(example)
     outputs = [name if name == 'chunk' else NEXT + name for name in fetched]
     size = sum(p.numel() * p.element_size() for p in form.parameters())
+    words = torch.export.Dim('words', min=form.after + 1, max=form.length)
     try:
         with _quiet():
             program = torch.onnx.export(
                 _Flat(form, names), tuple(example.values()), dynamo=True, verbose=False,
-                input_names=names, output_names=outputs, optimize=True)
+                input_names=names, output_names=outputs, optimize=True,
+                dynamic_shapes=(tuple({1: words} if name == 'tokens' else {} for name in names),))
             external_data = size > LIMIT_BYTES
             if precision == 'float32':
                 program.save(str(path), external_data=external_data)

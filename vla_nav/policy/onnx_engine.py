@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from vla_nav.policy.heads import HeadState
 
 SETTINGS = 'engine.json'
 GRAPH = 'policy.onnx'
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 NEXT = 'next_'
 """Before the names of the state's tensors where they are outputs."""
 PROVIDERS = ('TensorrtExecutionProvider', 'CUDAExecutionProvider', 'CPUExecutionProvider')
@@ -40,7 +41,7 @@ class GraphSettings:
     model_sha256: str
     """Of the model it computes: `Checkpoint.model_sha256`."""
     length: int
-    """Tokens of its prompt, image and padding included."""
+    """Tokens that its prompt may have, those of the image included."""
     image: str
     """Its input: image (uint8) or pixels (preprocessed)."""
     max_error: float
@@ -145,6 +146,7 @@ class OnnxEngine:
         options.log_severity_level = 3
         # Between frames its threads sleep: a spinning one would take a core from the node.
         options.add_session_config_entry('session.force_spinning_stop', '1')
+        options.add_session_config_entry('session.set_denormal_as_zero', '1')
         self.settings = settings
         self.backbone = backbone
         self.reader = reader
@@ -156,6 +158,7 @@ class OnnxEngine:
                 f'{path}: ONNX Runtime cannot run it: {reason}; export it again, or use engine '
                 'torch') from error
         used = self.session.get_providers()[0]
+        self._pads = used != PROVIDERS[-1]  # TensorRT would build an engine for every length.
         kind = 'onnx' if settings.precision == 'float32' else f'onnx {settings.precision}'
         self.name = f"{kind} ({used.removesuffix('ExecutionProvider')})"
         self.reason = ''
@@ -167,7 +170,7 @@ class OnnxEngine:
                    for i in instructions)
 
     def prepare(self, instructions: Sequence[str]) -> list[dict[str, np.ndarray]]:
-        return [self._padded(self.reader.tokens([i])) for i in instructions]
+        return [self._words(self.reader.tokens([i])) for i in instructions]
 
     def decide(
         self, images: Sequence[np.ndarray], prepared: list[dict[str, np.ndarray]],
@@ -180,18 +183,20 @@ class OnnxEngine:
             extra = {'inputs': inputs, 'velocity': velocity}
             one |= {k: v[row:row + 1].numpy() for k, v in extra.items() if v is not None}
             feed = {**words, **self._frame(image), **one}
-            fetched = self.session.run(None, {name: feed[name] for name in self._inputs})
+            with _no_denormals():
+                fetched = self.session.run(None, {name: feed[name] for name in self._inputs})
             rows.append({k: torch.from_numpy(v) for k, v in zip(self._outputs, fetched)})
         states = [HeadState.of({k.removeprefix(NEXT): v for k, v in r.items()}) for r in rows]
         return torch.cat([r['chunk'] for r in rows]), HeadState.stack(states)
 
-    def _padded(self, batch: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    def _words(self, batch: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
         """As `StaticForward.prepare`."""
         _, image, last = self.backbone.masks(batch)
         ids = batch['input_ids'].masked_fill(image, self.backbone.pad_id)
-        missing = self.settings.length - ids.shape[1]
-        padded = torch.nn.functional.pad(ids, (0, missing), value=self.backbone.pad_id)
-        feed = {'tokens': padded.numpy(), 'length': (last + 1).numpy()}
+        if self._pads:
+            missing = self.settings.length - ids.shape[1]
+            ids = torch.nn.functional.pad(ids, (0, missing), value=self.backbone.pad_id)
+        feed = {'tokens': ids.numpy(), 'length': (last + 1).numpy()}
         if 'sentence' in batch:
             feed['sentence'] = batch['sentence'].numpy()
         return feed
@@ -201,3 +206,17 @@ class OnnxEngine:
             return {'pixels': self.backbone.pixels([image])['pixel_values'].numpy()}
         self.backbone.reader(*image.shape[:2]).check(image)
         return {'image': image[None]}
+
+
+@contextmanager
+def _no_denormals() -> Iterator[None]:
+    """Let this thread take numbers below 1e-38 for zero.
+
+    ONNX Runtime's softmax makes such numbers of every position that a mask hides, and an Intel
+    processor takes four times as long for them. The session's own option is for its other threads.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

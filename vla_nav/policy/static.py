@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from vla_nav.policy.backbone import HiddenStates
 from vla_nav.policy.context import INSTRUCTION, POOLINGS
@@ -52,7 +53,7 @@ def refuse_static(model: PolicyModel) -> None:
 
 
 class StaticForward(nn.Module):
-    """The decision for prompts of `length` tokens; shorter ones are padded on the right.
+    """The decision for prompts of up to `length` tokens; `prepare` pads shorter ones on the right.
 
     `prompt` computes what depends on the instruction alone, `step` the rest, for each frame. Both
     speak in named tensors: `image` uint8 (B, H, W, 3), or `pixels` where the image processor
@@ -144,7 +145,7 @@ class StaticForward(nn.Module):
         tokens, length = feed['tokens'], feed['length']
         self._feed(None)
         embedded = self.embed(tokens) * self.text_scale
-        place = torch.arange(self.length, device=tokens.device)
+        place = torch.arange(tokens.shape[1], device=tokens.device)
         valid = place < length[:, None]  # (B, L)
         acting = valid & (place >= length[:, None] - self.placeholders)
         out = {'last': length - 1, 'valid': valid}
@@ -167,7 +168,7 @@ class StaticForward(nn.Module):
     def step(self, feed: Feed) -> Feed:
         """Chunk and next state, out of the frame, the prompt's tensors and the state."""
         x = self._enter(feed)
-        for block, (args, kwargs) in zip(self.blocks, self._arguments):
+        for block, (args, kwargs) in zip(self.blocks, self._shortened(x.shape[1])):
             x = block(x, *args, **kwargs, attention_mask=feed.get('mask'))
             x = x[0] if isinstance(x, tuple) else x
         if self.norm is not None:
@@ -183,6 +184,15 @@ class StaticForward(nn.Module):
     def forward(self, feed: Feed) -> Feed:
         """Prompt and step in one."""
         return self.step({**feed, **self.prompt(feed)})
+
+    def _shortened(self, length: int) -> list[tuple[tuple, dict]]:
+        """What the language blocks are given beside hidden states, for prompts of `length`."""
+        def shortened(value):
+            if not torch.is_tensor(value) or self.length not in value.shape:
+                return value
+            return value.narrow(value.shape.index(self.length), 0, length)
+
+        return tree_map(shortened, self._arguments)
 
     def _enter(self, feed: Feed) -> torch.Tensor:
         """What the first language block gets, (B, L, D)."""
