@@ -105,7 +105,7 @@ def _decode_raw(message: object) -> np.ndarray:
     check_image(message)
     width, height, row = int(message.width), int(message.height), row_bytes(message)
     size, conversion = ENCODINGS[message.encoding]
-    step = int(message.step) or row
+    step = row if height == 1 else int(message.step) or row  # of no meaning with a single row
     data = np.frombuffer(message.data, np.uint8)
     if data.size < step * height:
         data = np.pad(data, (0, step * height - data.size))

@@ -1,6 +1,7 @@
 """From image messages to frames: equal pixels for every encoding, plain words for bad ones."""
 
 import struct
+import tracemalloc
 import zlib
 from types import SimpleNamespace
 
@@ -92,6 +93,18 @@ def test_the_crop_keeps_what_it_says():
     image[20:, 10:30] = 255
     kept = prepare_image(image, Camera(width=20, height=20, crop=(0.25, 0.5, 0.75, 1.0)))
     assert (kept == 255).all()
+
+
+def test_the_step_of_a_single_row_takes_no_memory():
+    message = SimpleNamespace(**{**vars(raw(RGB[:1], 'rgb8')), 'step': 2**32 - 1})
+    tracemalloc.start()
+    try:
+        image = decode_image(message)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (image == RGB[:1]).all()
+    assert peak < 1_000_000
 
 
 @pytest.mark.parametrize(('message', 'said'), [

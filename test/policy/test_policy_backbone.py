@@ -152,13 +152,23 @@ def test_remote_code_is_refused(idefics3_folder, tmp_path):
         Backbone.load(folder)
 
 
-def test_attention_code_from_a_hub_is_refused(idefics3_folder, tmp_path):
+@pytest.mark.parametrize('key', ['attn_implementation', '_attn_implementation'])
+@pytest.mark.parametrize('value', [
+    'someone/kernels', {'text_config': 'someone/kernels'}, {'vision_config': 'someone/kernels'},
+    'flash_attention_2'])
+def test_attention_code_from_a_hub_is_refused(idefics3_folder, tmp_path, key, value):
     folder = shutil.copytree(idefics3_folder, tmp_path / 'kernels')
     config = json.loads((folder / 'config.json').read_text())
-    (folder / 'config.json').write_text(
-        json.dumps(config | {'attn_implementation': 'someone/kernels'}))
-    with pytest.raises(BackboneError, match='attention code from a hub'):
+    (folder / 'config.json').write_text(json.dumps(config | {key: value}))
+    with pytest.raises(BackboneError, match=f'config.json has {key} .* is not run'):
         Backbone.load(folder)
+
+
+def test_a_kind_of_attention_of_torch_is_not(idefics3_folder, tmp_path):
+    folder = shutil.copytree(idefics3_folder, tmp_path / 'eager')
+    config = json.loads((folder / 'config.json').read_text())
+    (folder / 'config.json').write_text(json.dumps(config | {'attn_implementation': 'eager'}))
+    assert Backbone.load(folder).config._attn_implementation == 'eager'
 
 
 def test_a_missing_tokenizer_is_named(idefics3_folder, tmp_path):

@@ -1,9 +1,12 @@
 """Checkpoint folders: written, verified, and refused with the file and the reason."""
 
+import gc
 import json
 import os
 import stat
+import weakref
 
+import numpy as np
 import pytest
 import torch
 
@@ -241,6 +244,92 @@ def test_backbone_of_a_checkpoint_beside(checkpoint_copy, make_policy, save_poli
     assert policy.step(frames[0]).actions.shape == (8, 2)
     os.truncate(checkpoint_copy / 'backbone' / 'model.safetensors', 10)
     refused(second, 'model.safetensors: it is truncated')
+
+
+@pytest.mark.parametrize('name', ['evil.py', 'pytorch_model.bin', 'special_tokens_map.json'])
+def test_a_file_added_to_the_backbone_beside(checkpoint_copy, make_policy, save_policy, name):
+    second = checkpoint_copy.parent / 'second'
+    save_policy(make_policy(), second, beside='tiny')
+    (checkpoint_copy / 'backbone' / name).write_text('{}')
+    refused(second, f'{name}: (files of type|policy.json does not list it)')
+
+
+def test_a_backbone_in_the_cache_of_the_hub(checkpoint_copy, make_policy, save_policy, frames,
+                                            tmp_path, monkeypatch):
+    """Which holds links to files of other names."""
+    expected = Policy.load(checkpoint_copy)
+    repo, revision = tmp_path / 'models--someone--model', 'a' * 40
+    snapshot = repo / 'snapshots' / revision
+    for path in (snapshot, repo / 'blobs', repo / 'refs'):
+        path.mkdir(parents=True)
+    for number, path in enumerate(sorted((checkpoint_copy / 'backbone').iterdir())):
+        path.rename(repo / 'blobs' / str(number))
+        (snapshot / path.name).symlink_to(f'../../blobs/{number}')
+    (repo / 'refs' / 'main').write_text(revision)
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_CACHE', str(tmp_path))
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+    save_policy(make_policy(), tmp_path / 'second', repo='someone/model', revision=revision)
+    policies = [Policy.load(tmp_path / 'second'), expected]
+    for policy in policies:
+        policy.reset('go')
+    first, second = (policy.step(frames[0]).actions for policy in policies)
+    assert (first == second).all()
+    (snapshot / 'special_tokens_map.json').write_text('{}')
+    with pytest.raises(CheckpointError, match='special_tokens_map.json: policy.json does not'):
+        Policy.load(tmp_path / 'second')
+    (snapshot / 'special_tokens_map.json').unlink()
+    (snapshot / 'config.json').unlink()
+    (snapshot / 'config.json').symlink_to(checkpoint_copy / 'policy.json')
+    with pytest.raises(CheckpointError, match='config.json: it is a link to'):
+        Policy.load(tmp_path / 'second')
+
+
+@pytest.mark.parametrize('place', ['/tmp/other', '../other', '~/other', './other', 'a/b/c', '..'])
+def test_a_hub_backbone_is_no_path(checkpoint_copy, place):
+    edit(checkpoint_copy, backbone__repo=place, backbone__path=None)
+    refused(checkpoint_copy, "'backbone.repo' is .*expected a Hugging Face id")
+
+
+def test_weights_are_apart_from_their_files(checkpoint_copy, frames):
+    policy = Policy.load(checkpoint_copy)
+    policy.reset('go')
+    expected = policy.step(frames[0]).actions
+    for name in ('head.safetensors', 'backbone/model.safetensors'):
+        path = checkpoint_copy / name
+        header = path.read_bytes()[:1000]
+        path.write_bytes(header + bytes(path.stat().st_size - 1000))
+    policy.reset('go')
+    assert (policy.step(frames[0]).actions == expected).all()
+
+
+def test_nothing_keeps_the_weights_of_a_model_that_is_let_go(tmp_path, make_policy, save_policy,
+                                                             frames):
+    """Not even for a collector: the node has it look at nothing that was there at the start."""
+    save_policy(make_policy(kind='mlp', state_token=True), tmp_path / 'soft')
+    policy = Policy.load(tmp_path / 'soft')
+    policy.reset('go')
+    policy.step(frames[0], np.zeros(2))
+    weights = weakref.ref(policy.backbone.model)
+    gc.collect()
+    gc.disable()
+    try:
+        del policy
+        assert weights() is None
+    finally:
+        gc.enable()
+
+
+def test_a_model_that_is_replaced_while_it_loads(checkpoint_copy, make_policy, save_policy,
+                                                 monkeypatch):
+    def trained_anew(checkpoint):
+        monkeypatch.undo()
+        save_policy(make_policy(), checkpoint_copy, provenance={'seed': 4})
+        return checkpoint.head_state()
+
+    monkeypatch.setattr(Checkpoint, 'head_state', trained_anew)
+    with pytest.raises(CheckpointError, match='policy.json: it was changed after it was checked'):
+        Policy.load(checkpoint_copy)
+    Policy.load(checkpoint_copy)
 
 
 def test_a_backbone_that_is_gone(checkpoint_copy, make_policy, save_policy):

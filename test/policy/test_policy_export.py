@@ -112,8 +112,22 @@ def test_torch_weights_are_not_read_until_they_are_needed(exported):
     np.testing.assert_allclose(policy.context(frame), expected.context(frame), atol=1e-5)
 
 
+LONG = ' '.join(['turn left at the blue ball and then'] * 20)
+
+
+def test_weights_that_were_changed_since_are_not_read_for_a_long_sentence(copy):
+    policy = Policy.load(copy, engine='onnx')
+    weights = copy / 'backbone' / 'model.safetensors'
+    data = bytearray(weights.read_bytes())
+    data[-100:] = bytes(100)
+    weights.write_bytes(data)
+    policy.reset('go')
+    with pytest.raises(CheckpointError, match='model.safetensors: it was changed after'):
+        policy.reset(LONG)
+
+
 def test_a_sentence_longer_than_the_graph_runs_in_torch(exported):
-    sentence = ' '.join(['turn left at the blue ball and then'] * 20)
+    sentence = LONG
     policy = Policy.load(exported, engine='onnx')
     expected = episode(Policy.load(exported, engine='torch'), sentence, 3)
     np.testing.assert_allclose(episode(policy, sentence, 3), expected, atol=1e-5)

@@ -7,8 +7,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,18 +17,21 @@ from vla_nav.errors import VlaNavError
 from vla_nav.policy.card import model_card
 from vla_nav.policy.errors import CheckpointError
 from vla_nav.policy.files import (
+    MANIFEST,
     FileEntry,
-    combined_sha256,
-    confined,
+    Stamp,
     copy_files,
     list_files,
+    read_tensors,
     refuse_pickles,
     replace_folder,
     sha256_of,
+    stamp,
     verify,
     write_json,
 )
 from vla_nav.policy.normaliser import ActionNormaliser
+from vla_nav.policy.reference import BACKBONE, BackboneReference, read_entries, read_reference
 from vla_nav.policy.variant import Variant
 
 if TYPE_CHECKING:
@@ -39,37 +42,9 @@ if TYPE_CHECKING:
     from vla_nav.policy.tune import Tuning
 
 FORMAT_VERSION = 1
-MANIFEST = 'policy.json'
 HEAD = 'head.safetensors'
-BACKBONE = 'backbone'
 ENGINE = 'engine'
 """Folder of the ONNX graph, which has hashes of its own."""
-
-
-@dataclass(frozen=True)
-class BackboneReference:
-    """Where a checkpoint's backbone is; exactly one of path, model and repo is given."""
-
-    files: dict[str, FileEntry]
-    """Hash and size of every file of the backbone."""
-    path: str | None = None
-    """Folder inside the checkpoint."""
-    model: str | None = None
-    """Name of a checkpoint beside this one, whose embedded backbone is used."""
-    repo: str | None = None
-    """Hub id."""
-    revision: str | None = None
-    """Commit of the hub repository."""
-
-    @property
-    def sha256(self) -> str:
-        """One hash for all files."""
-        return combined_sha256(self.files)
-
-    @property
-    def label(self) -> str:
-        """What it is, for people."""
-        return self.path or self.model or f'{self.repo}@{self.revision}'
 
 
 @dataclass(frozen=True)
@@ -95,6 +70,8 @@ class Checkpoint:
     said: dict = field(default_factory=dict)
     """Variant, contract and statistics in the words of policy.json: settings that a newer version
     of this package has beside them change nothing, and belong in no hash."""
+    seen: dict[Path, Stamp] = field(default_factory=dict, compare=False, repr=False)
+    """Its files as they were just before they were verified."""
 
     @classmethod
     def open(
@@ -106,12 +83,13 @@ class Checkpoint:
         CheckpointError naming the file, what was found, what was expected and the remedy.
         """
         checkpoint = cls.describe(path)
+        seen = {file: stamp(file) for file in checkpoint._paths(quick)}
         refuse_pickles(checkpoint.path)
         verify(checkpoint.path, checkpoint.files, quick)
         if contract is not None:
             checkpoint.check_contract(contract)
         checkpoint.backbone_folder(quick)
-        return checkpoint
+        return replace(checkpoint, seen=seen)
 
     @classmethod
     def describe(cls, path: str | os.PathLike) -> Checkpoint:
@@ -121,7 +99,7 @@ class Checkpoint:
         """
         root = _real_root(Path(path))
         data = _read_manifest(root / MANIFEST)
-        return _build(cls, root, data, _entries(data, 'files', root))
+        return _build(cls, root, data, read_entries(data, 'files', root))
 
     @property
     def model_sha256(self) -> str:
@@ -150,44 +128,30 @@ class Checkpoint:
                 'robot, or correct the robot file'
             )
 
+    def check_unchanged(self) -> None:
+        """Raise CheckpointError if a file was changed since it was verified by `open`."""
+        for path, before in self.seen.items():
+            if stamp(path) != before or (
+                    path == self.path / MANIFEST and sha256_of(path) != self.sha256):
+                raise CheckpointError(
+                    f'{path}: it was changed after it was checked; load the model again'
+                )
+
+    def _paths(self, quick: bool) -> Iterator[Path]:
+        """policy.json, and every file that it lists."""
+        yield self.path / MANIFEST
+        yield from (self.path / name for name in self.files)
+        if self.backbone.path is None:
+            folder = self.backbone.place(self.path, quick)
+            yield from (folder / name for name in self.backbone.files)
+
     def backbone_folder(self, quick: bool = False) -> Path:
         """Return the backbone's folder, verified; a hub reference is fetched unless quick."""
-        reference = self.backbone
-        if reference.path is not None:
-            return confined(self.path, reference.path)  # its files are in the checkpoint's list
-        if reference.model is not None:
-            folder = self.path.parent / reference.model / BACKBONE
-            if not folder.is_dir():
-                raise CheckpointError(
-                    f"{self.path}: its backbone is that of model '{reference.model}', expected in "
-                    f'{folder}, and it is gone; copy that model there too'
-                )
-        elif quick:
-            return Path(reference.repo)
-        else:
-            from vla_nav.policy.hub import local_folder
-
-            try:
-                folder = local_folder(reference.repo, reference.revision)
-            except VlaNavError as error:
-                raise CheckpointError(
-                    f'{self.path}: its backbone is gone: {error}; connect to the network once, '
-                    'or copy the Hugging Face cache'
-                ) from None
-        verify(folder, reference.files, quick)
-        return folder
+        return self.backbone.folder(self.path, quick)
 
     def head_state(self) -> dict[str, torch.Tensor]:
         """The head's weights."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(self.path / HEAD)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(
-                f'{self.path / HEAD}: not a safetensors file: {error}; copy the checkpoint again'
-            ) from None
+        return read_tensors(self.path / HEAD)
 
 
 def validate(
@@ -346,7 +310,7 @@ def _build(cls: type[Checkpoint], root: Path, data: dict, files: dict) -> Checkp
         )
     if HEAD not in files:
         raise CheckpointError(f"{manifest}: '{HEAD}' is not among its files; train it again")
-    reference = _reference(data['backbone'], root)
+    reference = read_reference(data['backbone'], root)
     if reference.path is not None:
         missing = [n for n in reference.files if f'{reference.path}/{n}' not in files]
         if missing or not reference.files:
@@ -360,38 +324,3 @@ def _build(cls: type[Checkpoint], root: Path, data: dict, files: dict) -> Checkp
         sha256_of(manifest), vision,
         {key: data[key] for key in ('variant', 'contract', 'statistics')},
     )
-
-
-def _reference(data: object, root: Path) -> BackboneReference:
-    places = ('path', 'model', 'repo')
-    if not isinstance(data, dict) or sum(isinstance(data.get(p), str) for p in places) != 1:
-        raise CheckpointError(
-            f"{root / MANIFEST}: 'backbone' is {data!r:.80}; expected exactly one of "
-            f'{", ".join(places)}'
-        )
-    if data.get('path') is not None:
-        confined(root, data['path'])
-    name = data.get('model')
-    if name is not None and (name == '..' or Path(name).name != name):
-        raise CheckpointError(
-            f"{root / MANIFEST}: 'backbone.model' is '{name}'; expected the name of a "
-            'checkpoint beside this one'
-        )
-    return BackboneReference(
-        _entries(data, 'files', root), **{k: data.get(k) for k in (*places, 'revision')}
-    )
-
-
-def _entries(data: dict, key: str, root: Path) -> dict[str, FileEntry]:
-    try:
-        entries = {
-            str(name): FileEntry(str(e['sha256']), int(e['size'])) for name, e in data[key].items()
-        }
-    except (KeyError, TypeError, AttributeError, ValueError):
-        raise CheckpointError(
-            f"{root / MANIFEST}: '{key}' is missing or malformed; expected for each file its "
-            'sha256 and size'
-        ) from None
-    for name in entries:
-        confined(root, name)
-    return entries

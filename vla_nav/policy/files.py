@@ -10,13 +10,21 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from vla_nav.policy.errors import CheckpointError
 
+if TYPE_CHECKING:
+    import torch
+
+MANIFEST = 'policy.json'
+"""What a checkpoint says of itself, the hashes of its other files among it."""
 PICKLES = frozenset(
     {'.bin', '.ckpt', '.dill', '.joblib', '.npy', '.npz', '.pickle', '.pkl', '.pt', '.pth', '.py'}
 )
 """Kinds of file that hold, or may hold, code; a checkpoint has no use for any of them."""
+MODEL_FILES = ('backbone/**/*', 'adapter/**/*', '*.safetensors')
+"""Files of a checkpoint that change what is loaded, listed or not."""
 QUICK_BYTES = 64 * 2**20
 """Files up to this size are hashed even by a quick check."""
 
@@ -52,16 +60,19 @@ def combined_sha256(files: dict[str, FileEntry]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def confined(root: Path, relative: str) -> Path:
-    """Resolve a path a checkpoint names; raises CheckpointError where it leaves the folder."""
+def confined(root: Path, relative: str, inside: Path | None = None) -> Path:
+    """Resolve a path a checkpoint names; raises CheckpointError where it leaves the folder.
+
+    inside: how far a link may lead; `root` unless said.
+    """
     pure = PurePosixPath(relative)
     if not relative or pure.is_absolute() or '..' in pure.parts or '\\' in relative:
         raise CheckpointError(
-            f"{root / 'policy.json'}: it names the file '{relative}', which is outside the "
+            f"{root / MANIFEST}: it names the file '{relative}', which is outside the "
             'checkpoint folder; expected paths within it. Do not use this checkpoint'
         )
     path = root / pure
-    real_root = root.resolve()
+    real_root = (inside or root).resolve()
     if not path.resolve().is_relative_to(real_root):
         raise CheckpointError(
             f'{path}: it is a link to {path.resolve()}, outside the checkpoint folder; put the '
@@ -80,13 +91,17 @@ def refuse_pickles(root: Path) -> None:
             )
 
 
-def verify(root: Path, files: dict[str, FileEntry], quick: bool) -> None:
-    """Compare a folder with its list: nothing missing, cut, changed, or (in model folders) added.
+def verify(
+    root: Path, files: dict[str, FileEntry], quick: bool, complete: Iterable[str] = MODEL_FILES,
+    inside: Path | None = None,
+) -> None:
+    """Compare a folder with its list: nothing missing, cut or changed, and nothing added.
 
-    quick: hash small files only and trust the size of large ones.
+    quick: hash small files only and trust the size of large ones. complete: patterns of files of
+    which none may be there that is not listed. inside: as for `confined`.
     """
     for relative, entry in files.items():
-        path = confined(root, relative)
+        path = confined(root, relative, inside)
         try:
             if not path.is_file():
                 raise CheckpointError(
@@ -113,17 +128,45 @@ def verify(root: Path, files: dict[str, FileEntry], quick: bool) -> None:
                 f'{entry.sha256[:16]}...; the file was changed after training, copy the '
                 'checkpoint again'
             )
-    _refuse_unlisted(root, files)
+    _refuse_unlisted(root, files, complete)
 
 
-def _refuse_unlisted(root: Path, files: dict[str, FileEntry]) -> None:
-    for pattern in ('backbone/**/*', 'adapter/**/*', '*.safetensors'):
+def _refuse_unlisted(root: Path, files: dict[str, FileEntry], complete: Iterable[str]) -> None:
+    for pattern in complete:
         for path in sorted(root.glob(pattern)):
             if not path.is_dir() and path.relative_to(root).as_posix() not in files:
                 raise CheckpointError(
                     f'{path}: policy.json does not list it, and an added file can change what is '
                     'loaded; remove it'
                 )
+
+
+Stamp = tuple[int, int, int] | None
+
+
+def stamp(path: Path) -> Stamp:
+    """What changes when a file is written or replaced; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file into memory: a mapped one, cut short, would end the process.
+
+    Raises CheckpointError.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f'{path}: not a safetensors file: {error}; copy the checkpoint again'
+        ) from None
 
 
 def write_json(path: Path, data: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from vla_nav.policy.prompts import LAYOUTS
 
 PATTERNS = ('*.jinja', '*.json', '*.model', '*.safetensors', '*.txt')
 """The files of a checkpoint that are read; nothing else is downloaded, hashed or copied."""
+ATTENTIONS = ('eager', 'sdpa')
+"""Kinds of attention that run no code but torch's and transformers'."""
 OPTIONS = {'trust_remote_code': False, 'local_files_only': True}
 """Arguments every from_pretrained call gets."""
 
@@ -32,11 +35,16 @@ def local_folder(path_or_id: str | Path, revision: str | None) -> Path:
         raise BackboneError(
             f"backbone '{source}': there is no such folder; give a Hugging Face folder or hub id"
         )
+    return snapshot(source, revision)
+
+
+def snapshot(repo: str, revision: str | None) -> Path:
+    """Return the folder of a hub id, downloaded first (or found in the cache)."""
     from huggingface_hub import snapshot_download
 
-    with refused(source, 'it is no folder here and cannot be fetched from the hub'):
+    with refused(repo, 'it is no folder here and cannot be fetched from the hub'):
         patterns = list(PATTERNS)
-        return Path(snapshot_download(source, revision=revision, allow_patterns=patterns))
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
 
 
 @contextmanager
@@ -75,12 +83,25 @@ def load_config(folder: Path):
             'vision-language model; expected one that AutoModelForImageTextToText loads, such as '
             'idefics3, smolvlm, paligemma, qwen2_5_vl, qwen3_vl, llava or kosmos-2'
         )
-    if '/' in str(getattr(config, '_attn_implementation', None) or ''):
-        raise BackboneError(
-            f"backbone '{source}': its configuration asks for attention code from a hub "
-            f"('{config._attn_implementation}'), which is not run; remove that entry"
-        )
+    _refuse_foreign_attention(source, config.to_dict())
+    _refuse_foreign_attention(source, json.loads((folder / 'config.json').read_text('utf-8')))
     return config
+
+
+def _refuse_foreign_attention(source: str, said: object, inside: str = '') -> None:
+    """Raise BackboneError where a configuration, or a part of it, names other than torch's code.
+
+    transformers would fetch it from a hub, flash attention too where that is not installed.
+    """
+    if isinstance(said, dict):
+        for key, value in said.items():
+            named = key if 'attn_implementation' in str(key) else inside
+            _refuse_foreign_attention(source, value, named)
+    elif inside and isinstance(said, str) and said not in ATTENTIONS:
+        raise BackboneError(
+            f"backbone '{source}': config.json has {inside} '{said}', which may be code from a "
+            f'hub and is not run; expected one of {", ".join(ATTENTIONS)}, or remove that entry'
+        )
 
 
 def load_processors(folder: Path, config):

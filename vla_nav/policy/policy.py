@@ -220,10 +220,12 @@ class Policy:
         cls, checkpoint: Checkpoint, contract: Contract | None, backbone: Backbone,
         make_engine: Callable[[Policy], Engine] | None = None,
     ) -> Policy:
-        return cls(
+        policy = cls(
             backbone, load_head(checkpoint), checkpoint.variant, checkpoint.normaliser,
             contract or checkpoint.contract, checkpoint.name, checkpoint.sha256, make_engine,
         )
+        checkpoint.check_unchanged()
+        return policy
 
     @cached_property
     def model(self) -> PolicyModel:
@@ -302,6 +304,7 @@ class Policy:
 def _with_weights(checkpoint: Checkpoint, device: torch.device | str = 'cpu') -> Backbone:
     backbone = Backbone.load(checkpoint.backbone_folder(), device=device)
     load_tuned(backbone, checkpoint.path)
+    checkpoint.check_unchanged()
     return backbone
 
 
@@ -313,7 +316,10 @@ def _with_onnx(checkpoint: Checkpoint, device: torch.device | str, threads: int 
     graph = checkpoint.path / ENGINE / GRAPH
 
     def make_engine(policy: Policy) -> OnnxEngine:
-        return OnnxEngine(graph, settings, backbone, policy.reader, device, threads)
+        engine = OnnxEngine(graph, settings, backbone, policy.reader, device, threads)
+        if read_graph_settings(checkpoint) != settings:
+            raise CheckpointError(f'{graph}: it was changed while it was read; load it again')
+        return engine
 
     return backbone, make_engine
 

@@ -8,6 +8,7 @@ holds from one forward to the next: gradient checkpointing runs blocks again in 
 from __future__ import annotations
 
 import inspect
+import weakref
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -71,7 +72,7 @@ class SoftPort:
         model.get_input_embeddings().register_forward_hook(self._embed)
         for block in blocks(model, 'language', layers):
             block.register_forward_pre_hook(self._open, with_kwargs=True)
-        self._model = model
+        self._model = weakref.proxy(model)  # which holds this by its hooks
         self._film_installed = False
 
     def install_film(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vla_nav.policy.errors import BackboneError, CheckpointError
-from vla_nav.policy.files import copy_files
+from vla_nav.policy.files import copy_files, read_tensors
 from vla_nav.policy.registry import unknown
 from vla_nav.policy.settings import require
 
@@ -123,16 +123,8 @@ def load_tuned(backbone: Backbone, folder: Path) -> None:
     if (folder / ADAPTER).is_dir():
         _merge_adapter(backbone, folder / ADAPTER)
     elif (folder / TUNED).is_file():
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         path = folder / TUNED
-        try:
-            tensors = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(
-                f'{path}: not a safetensors file: {error}; copy the checkpoint again'
-            ) from None
+        tensors = read_tensors(path)
         own = dict(backbone.model.named_parameters())
         for name, value in tensors.items():
             if name not in own or own[name].shape != value.shape:
@@ -173,7 +165,6 @@ def _merge_adapter(backbone: Backbone, folder: Path) -> None:
     """
     from peft import LoraConfig, get_peft_model
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
-    from safetensors.torch import load_file
 
     try:
         said = json.loads((folder / 'adapter_config.json').read_text(encoding='utf-8'))
@@ -186,7 +177,7 @@ def _merge_adapter(backbone: Backbone, folder: Path) -> None:
                 str(name): [int(row) for row in rows]
                 for name, rows in (said.get('trainable_token_indices') or {}).items()} or None,
         )
-        tensors = load_file(folder / 'adapter_model.safetensors')
+        tensors = read_tensors(folder / 'adapter_model.safetensors')
         adapted = get_peft_model(backbone.model, config)
         own = {k: tuple(v.shape) for k, v in get_peft_model_state_dict(adapted).items()}
         found = {k: tuple(v.shape) for k, v in tensors.items()}
