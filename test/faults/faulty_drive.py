@@ -5,8 +5,8 @@ import time
 import numpy as np
 
 from vla_nav.contract import ActionChunk
-from vla_nav.nodes import runner
-from vla_nav.nodes.drive import DriveNode
+from vla_nav.nodes import drive, runner
+from vla_nav.nodes.inference import InferenceWorker
 
 ROWS = 40
 """Chunks are this long: their end stops the robot long after it should have been stopped."""
@@ -89,12 +89,13 @@ class FaultyPolicy:
         return ActionChunk(actions.astype(np.float32), chunk.stamp_ns, chunk.step_s)
 
 
-class FaultyDrive(DriveNode):
-    """The drive node as it is, with its policy wrapped."""
+class FaultyWorker(InferenceWorker):
+    """The drive node's worker as it is, with its policy wrapped."""
 
-    def _model_ready(self, model, policy) -> None:
-        super()._model_ready(model, FaultyPolicy(policy))
+    def use(self, policy) -> None:
+        super().use(FaultyPolicy(policy))
 
 
 if __name__ == '__main__':
-    raise SystemExit(runner.run(FaultyDrive, threads=4))
+    drive.InferenceWorker = FaultyWorker
+    raise SystemExit(runner.run(drive.DriveNode, threads=4))

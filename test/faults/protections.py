@@ -44,11 +44,13 @@ class Protection:
 WATCHDOG, CONTROLLER = 'control/watchdog.py', 'control/controller.py'
 EXECUTOR, LIMITS = 'control/executor.py', 'control/limits.py'
 DRIVE, REPORT, MODELS = 'nodes/drive.py', 'nodes/drive_report.py', 'nodes/models.py'
+SWAP = 'nodes/swap.py'
 INFERENCE, FILES, CHECKPOINT = 'nodes/inference.py', 'policy/files.py', 'policy/checkpoint.py'
 CAMERA_CASES, POLICY_CASES = 'faults/test_faults_camera.py', 'faults/test_faults_inference.py'
 TEXT_CASES, CLOCK_CASES = 'faults/test_faults_instruction.py', 'faults/test_faults_clock.py'
 MODEL_CASES, SWAP_CASES = 'faults/test_faults_checkpoint.py', 'faults/test_faults_swap.py'
 SYSTEM_CASES, WIRE_CASES = 'faults/test_faults_system.py', 'faults/test_faults_wire.py'
+RACES = 'nodes/test_nodes_swap.py'
 
 _NO_CAMERA_WATCH = Edit(
     CONTROLLER, 'problem = self._camera.problem(now_ns, steady_ns, self._moving_since_ns)',
@@ -159,9 +161,8 @@ PROTECTIONS = (
         Edit(REPORT, 'max(self._node.count_publishers(self._topic) - 1, 0)', '0'),),
         SYSTEM_CASES, 'rival or second'),
     Protection('a new model is checked at once', (
-        Edit(DRIVE, """            if model is not None and model != self._model:
-                self.loader.check(model)
-""", ''),), MODEL_CASES, 'nobody_can'),
+        Edit(DRIVE, 'model is not None and self.models.drives(model)', 'False'),), MODEL_CASES,
+        'nobody_can'),
     Protection('a check that fails in any way is answered', (
         Edit(MODELS, '        except Exception as error:  # An answer is owed',
              '        except VlaNavError as error:  # An answer is owed'),), MODEL_CASES, 'long'),
@@ -172,14 +173,26 @@ PROTECTIONS = (
     Protection('a model is tried before it drives', (
         Edit(MODELS, '            policy.warm_up()\n', ''),), SWAP_CASES, 'not_numbers'),
     Protection('the parameter goes back', (
-        Edit(DRIVE, "self.set_parameters([Parameter('model', value=self._model)])", 'pass'),),
+        Edit(SWAP, "self._node.set_parameters([Parameter('model', value=self.name)])", 'pass'),),
         SWAP_CASES, 'not_numbers or into_memory'),
     Protection('a later request supersedes', (
-        Edit(MODELS, 'if name != self._wanted:\n', 'if False:\n'),), SWAP_CASES,
-        'supersedes or cancels'),
+        Edit(MODELS, 'if self._wanted is None or number != self._number:\n', 'if False:\n'),),
+        SWAP_CASES, 'supersedes or cancels'),
+    Protection('a request in the moment in which another is ready is not overruled', (
+        Edit(SWAP, 'if not accept():', 'if accept() and False:'),), RACES, 'back_to'),
+    Protection('a request in the moment in which another is refused is not overruled', (
+        Edit(SWAP, 'return model == self.name and self.loader.loading is None', 'return True'),),
+        RACES, 'good_one'),
     Protection('weights are apart from their file', (
         Edit('policy/backbone.py', '                    _own_weights(model)\n',
              '                    pass\n'),), SWAP_CASES, 'files_changed'),
+    Protection("a head's weights are apart from their file", (
+        Edit(FILES, 'return load(path.read_bytes())',
+             "return __import__('safetensors.torch').torch.load_file(path)"),), SWAP_CASES,
+        'files_changed'),
+    Protection('a model that is replaced while it loads', (
+        Edit('policy/policy.py', '        checkpoint.check_unchanged()\n        return policy',
+             '        return policy'),), 'policy/test_policy_checkpoint.py', 'replaced_while'),
     Protection('a replaced model is freed', (
         Edit('policy/policy.py', 'weakref.proxy(self)', 'self'),), SWAP_CASES, 'is_freed'),
     Protection('files are complete', (
@@ -196,7 +209,8 @@ PROTECTIONS = (
             raise CheckpointError(
                 f'{path}: cannot be read"""),), MODEL_CASES, 'unreadable'),
     Protection('no files but those listed', (
-        Edit(FILES, '    _refuse_unlisted(root, files)\n', ''),), MODEL_CASES, 'unlisted'),
+        Edit(FILES, '    _refuse_unlisted(root, files, complete)\n', ''),), MODEL_CASES,
+        'unlisted'),
     Protection('no pickles', (
         Edit(CHECKPOINT, '        refuse_pickles(checkpoint.path)\n', ''),), MODEL_CASES,
         'pickle_beside'),

@@ -156,10 +156,11 @@ def test_a_model_that_cannot_decide_is_a_fault_and_swapping_back_helps(world):
     world.wait_state('DRIVING')
 
 
-def test_files_changed_under_the_running_model_do_not_harm_it(world, models):
+@pytest.mark.parametrize('name', ['head.safetensors', 'backbone/model.safetensors'])
+def test_files_changed_under_the_running_model_do_not_harm_it(world, models, name):
     """As `cp` does it: the file that was read is emptied and written anew."""
     swap(world, 'left')
-    weights = models / 'left' / 'backbone' / 'model.safetensors'
+    weights = models / 'left' / name
     content = weights.read_bytes()
     try:
         weights.write_bytes(b'')

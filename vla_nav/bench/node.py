@@ -44,7 +44,7 @@ def _through(bench: Bench, engine: str, model, size: tuple[int, int]) -> Iterato
     try:
         drive = rig.add_drive()
         if not rig.wait(lambda: drive.worker.policy, PATIENCE_S):
-            raise BenchError(f'the drive node has no model: {drive.loader.status}')
+            raise BenchError(f'the drive node has no model: {drive.models.loader.status}')
         policy, frames = drive.worker.policy, bench.frames()
         through, alone, seconds = [], [], 2.5 * bench.seconds / len(COLOURS)
         within, step = [], policy.step

@@ -39,7 +39,6 @@ from nav_msgs.msg import Path  # noqa: E402
 from rcl_interfaces.msg import SetParametersResult  # noqa: E402
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup  # noqa: E402
 from rclpy.clock import Clock, ClockType  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
 from std_msgs.msg import Bool, String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
@@ -56,8 +55,8 @@ from vla_nav.nodes.images import image_decoder  # noqa: E402
 from vla_nav.nodes.inference import InferenceWorker  # noqa: E402
 from vla_nav.nodes.latched import LatchedSubscription  # noqa: E402
 from vla_nav.nodes.managed import ManagedNode  # noqa: E402
-from vla_nav.nodes.models import ModelLoader  # noqa: E402
 from vla_nav.nodes.parameters import declare  # noqa: E402
+from vla_nav.nodes.swap import ModelSwap  # noqa: E402
 
 _SILENT = {'inactive': 'no command is published until it is activated',
            'finalized': 'it was shut down'}
@@ -78,12 +77,9 @@ class DriveNode(ManagedNode):
         command, camera = self.contract.command, self.contract.camera
         self.controller = Controller(settings, self.contract,
                                      self.resolve_topic_name(camera.topic))
-        self._swapping = threading.Lock()
-        self._wants_model = False
         self._showing = threading.Lock()
         self._shown: dict | None = None
         self._was_late = False
-        self._model: str | None = None
         self._velocity: np.ndarray | None = None
         self._velocity_ns = 0
         self._stale_ns = round(settings.stale_timeout_s * 1e9)
@@ -97,8 +93,7 @@ class DriveNode(ManagedNode):
         self.worker = InferenceWorker(
             self.controller, camera, self.contract.rate_hz, self._now_ns, self._base_velocity,
             self._acted, lambda text: self.get_logger().error(text), decode)
-        self.loader = ModelLoader(self.contract, values['device'], values['engine'],
-                                  values['threads'], self._model_ready, self._model_failed)
+        self.models = ModelSwap(self, values)
         self.ticks = Ticks(settings.period_s)
         self._report = DriveReport(self)
         self._subscribe()
@@ -145,14 +140,14 @@ class DriveNode(ManagedNode):
 
     def configure(self) -> None:
         """Load the model. Raises ModelError if it is refused."""
-        self._wants_model = True
+        self.models.want(True)
         if self.starting:
             return
-        self.loader.request(self.get_parameter('model').value)
-        self.loader.wait()
+        self.models.loader.request(self.models.parameter)
+        self.models.loader.wait()
         if self.worker.policy is None:
-            self._wants_model = False
-            raise ModelError(self.loader.status)
+            self.models.want(False)
+            raise ModelError(self.models.loader.status)
 
     def activate(self) -> None:
         """Take charge of the base: zeros first."""
@@ -160,9 +155,9 @@ class DriveNode(ManagedNode):
             raise ModelError('the node is ending')
         if self.worker.policy is None:
             # Not checked here first: that imports torch, and zeros should go out from now on.
-            model = self.get_parameter('model').value
+            model = self.models.parameter
             self.controller.hold(f'loading model {model}')
-            self.loader.request(model)
+            self.models.loader.request(model)
         self._tick()
 
     def deactivate(self) -> None:
@@ -173,44 +168,9 @@ class DriveNode(ManagedNode):
 
     def cleanup(self) -> None:
         """Let go of the model."""
-        with self._swapping:
-            self._wants_model = False
-            self._model = None
-            self.loader.cancel()
-            self.worker.drop()
+        self.models.want(False)
         self.controller.hold('no model is loaded')
-        self.loader.status = 'no model: configure loads it'
-
-    # Model.
-
-    def _load(self, model: str) -> None:
-        try:
-            self.loader.check(model)
-        except VlaNavError as error:
-            self._model_failed(model, f'model refused: {error}')
-            return
-        self.loader.request(model)
-
-    def _model_ready(self, model: str, policy) -> None:
-        with self._swapping:
-            if not self._wants_model:
-                return
-            self.worker.use(policy)
-            self._model = model
-        self.get_logger().info(f'driving with model {policy.name} ({policy.sha256[:12]}) '
-                               f'on {policy.engine.name}')
-
-    def _model_failed(self, model: str, reason: str) -> None:
-        self.loader.status = reason
-        if self.stage == 'unconfigured':
-            return  # `configure` waits for this, and says it.
-        self.get_logger().error(reason)
-        if self.worker.policy is None:
-            self.controller.hold(reason)
-            if self.output.in_charge:
-                self.controller.fault(reason)
-        elif self._model is not None and self.loader.loading is None:
-            self.set_parameters([Parameter('model', value=self._model)])
+        self.models.loader.status = 'no model: configure loads it'
 
     # Orders.
 
@@ -246,10 +206,11 @@ class DriveNode(ManagedNode):
         if not self.output.in_charge:
             response.success, response.message = False, f'the node is {self.stage}, not active'
             return response
-        if self.worker.policy is None and self.loader.loading is None:
-            self._load(self.get_parameter('model').value)
-            if self.loader.loading is None:
-                response.success, response.message = False, self.loader.status
+        loader = self.models.loader
+        if self.worker.policy is None and loader.loading is None:
+            self.models.load()
+            if loader.loading is None:
+                response.success, response.message = False, loader.status
                 return response
         response.success, response.message = self.controller.resume(time.monotonic_ns())
         return response
@@ -257,9 +218,11 @@ class DriveNode(ManagedNode):
     def _change(self, parameters) -> SetParametersResult:
         values = {parameter.name: parameter.value for parameter in parameters}
         model, instruction = values.get('model'), values.get('instruction')
+        told = self.models.telling(model)
+        if told is not None:
+            return SetParametersResult(successful=told)
         try:
-            if model is not None and model != self._model:
-                self.loader.check(model)
+            drives = model is not None and self.models.drives(model)
             if instruction:
                 check_instruction(instruction)
         except VlaNavError as error:
@@ -269,11 +232,8 @@ class DriveNode(ManagedNode):
             self.controller.instruct(instruction)
         elif instruction is not None:
             self.controller.clear_instruction()
-        if model is not None and self._wants_model:
-            if model == self._model:
-                self.loader.cancel()
-            else:
-                self.loader.request(model)
+        if model is not None:
+            self.models.ask(model, drives)
         return SetParametersResult(successful=True)
 
     # Senses.
@@ -322,7 +282,7 @@ class DriveNode(ManagedNode):
         with self._showing:  # asked for within, so that no thread shows what was before
             state, reason = self.doing
             shown = {'state': state, 'reason': reason,
-                     'instruction': self.controller.instruction, 'model': self._model}
+                     'instruction': self.controller.instruction, 'model': self.models.name}
             if shown == self._shown:
                 return
             self._shown = shown
@@ -342,7 +302,7 @@ class DriveNode(ManagedNode):
             decision = self.controller.decision
             return decision.state.value, decision.reason
         stage = 'inactive' if self.stage == 'active' else self.stage
-        return stage.upper(), _SILENT.get(stage, self.loader.status)
+        return stage.upper(), _SILENT.get(stage, self.models.loader.status)
 
     def _show(self, shown: dict) -> None:
         self._doing.publish(messages.json_message(shown))
@@ -364,7 +324,7 @@ class DriveNode(ManagedNode):
         """Leave the robot standing: the last commands are zeros. False if a thread still runs."""
         self.output.close()
         self.loop.close()
-        idle = self.loader.close()
+        idle = self.models.loader.close()
         return self.worker.close() and idle
 
 

@@ -49,7 +49,7 @@ class DriveReport:
              'model': policy.name if policy else None,
              'model sha256': policy.sha256 if policy else None,
              'engine': policy.engine.name if policy else None,
-             'model status': node.loader.status,
+             'model status': node.models.loader.status,
              'policy rate (Hz)': figures.policy_hz, 'camera rate (Hz)': figures.frame_hz,
              'frame age (s)': figures.frame_age_s,
              'latency p50 (s)': figures.latency_p50_s, 'latency p99 (s)': figures.latency_p99_s,

@@ -9,9 +9,14 @@ import re
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from vla_nav.contract import Contract
 from vla_nav.errors import VlaNavError
+
+if TYPE_CHECKING:
+    from vla_nav.policy import Checkpoint
 
 _NO_MEMORY = re.compile(r'allocate memory|out of memory|MemoryError', re.IGNORECASE)
 """How torch, safetensors and CUDA put it."""
@@ -20,12 +25,13 @@ _NO_MEMORY = re.compile(r'allocate memory|out of memory|MemoryError', re.IGNOREC
 class ModelLoader:
     """Loads the policy asked for last, and hands it over when it is ready to drive.
 
-    A request that is superseded while it loads is dropped without a word to `on_ready`. Both
-    callbacks run in the loading thread.
+    Both callbacks run in the loading thread. `on_ready` gets the name, the policy, and a function
+    that it calls under whatever lock its requests are made: False if this one was superseded or
+    cancelled by then. One that was is dropped without a word to `on_failed`.
     """
 
     def __init__(self, contract: Contract, device: str, engine: str, threads: int,
-                 on_ready: Callable[[str, object], None],
+                 on_ready: Callable[[str, object, Callable[[], bool]], None],
                  on_failed: Callable[[str, str], None]) -> None:
         self._contract = contract
         self._device = device
@@ -36,29 +42,30 @@ class ModelLoader:
         self._on_failed = on_failed
         self._lock = threading.Condition()
         self._wanted: str | None = None
+        self._number = 0
+        """Of the newest request: the same name may be asked for twice."""
         self._thread: threading.Thread | None = None
         self._closed = self._spared = False
         self.status = 'no model asked for'
         """For diagnostics: what is loading and how far, or how the last request ended."""
 
-    def check(self, name: str) -> None:
-        """Raise VlaNavError unless `name` is a model that may drive this robot. Takes no load."""
+    def check(self, name: str) -> Checkpoint:
+        """Look at a model's folder. Raises VlaNavError unless it may drive this robot."""
         from vla_nav.policy import CheckpointError, resolve_model, validate
 
         try:
-            validate(resolve_model(name), self._contract, quick=True)
+            return validate(resolve_model(name), self._contract, quick=True)
         except Exception as error:  # An answer is owed whatever a folder holds.
             if not isinstance(error, VlaNavError):
                 error = CheckpointError(f"model '{name:.200}': cannot be checked: "
                                         f'{type(error).__name__}: {error}')
-            if self._wanted is None:
-                self.status = f'model refused: {error}'
             raise error
 
     def request(self, name: str) -> None:
         """Load a model in the background; whatever is loading now is superseded."""
         with self._lock:
             self._wanted = name
+            self._number += 1
             self.status = f'loading {name}'
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name='model', daemon=True)
@@ -92,30 +99,34 @@ class ModelLoader:
     def _run(self) -> None:
         while True:
             with self._lock:
-                name = self._wanted
+                name, number = self._wanted, self._number
                 if name is None:
                     self._thread = None
                     self._lock.notify_all()
                     return
-            policy, problem = self._load(name)
-            with self._lock:
-                if name != self._wanted:
-                    continue
-                self._wanted = None
-                self.status = problem or f'running {name}'
+            policy, problem = self._load(name, number)
             try:
-                if policy is None:
+                if policy is not None:
+                    self._on_ready(name, policy, partial(self._end, number, f'running {name}'))
+                elif self._end(number, problem):
                     self._on_failed(name, problem)
-                else:
-                    self._on_ready(name, policy)
             except Exception as error:  # Without this thread nothing would ever be loaded again.
                 with self._lock:
                     self.status = f'{type(error).__name__}: {error}'
+            self._end(number, f'{name} was loaded for nobody')
             del policy
 
-    def _progress(self, status: str, name: str) -> None:
+    def _end(self, number: int, status: str) -> bool:
+        """End a request, unless it is not the newest one any more."""
         with self._lock:
-            if name == self._wanted:
+            if self._wanted is None or number != self._number:
+                return False
+            self._wanted, self.status = None, status
+            return True
+
+    def _progress(self, status: str, number: int) -> None:
+        with self._lock:
+            if self._wanted is not None and number == self._number:
                 self.status = status
 
     def _spare_libraries(self) -> None:
@@ -128,7 +139,7 @@ class ModelLoader:
             gc.freeze()
             self._spared = True
 
-    def _load(self, name: str) -> tuple[object | None, str | None]:
+    def _load(self, name: str, number: int) -> tuple[object | None, str | None]:
         try:
             from transformers.utils import logging
 
@@ -137,7 +148,7 @@ class ModelLoader:
             logging.disable_progress_bar()  # Not in a node's log.
             policy = Policy.load(name, self._contract, self._device, self._threads,
                                  self._engine)
-            self._progress(f'warming up {name}', name)
+            self._progress(f'warming up {name}', number)
             policy.warm_up()
             self._spare_libraries()
             return policy, None
