@@ -18,10 +18,21 @@ class FaultyPolicy:
     def __init__(self, policy) -> None:
         self._policy = policy
         self.name, self.sha256, self.engine = policy.name, policy.sha256, policy.engine
+        self.engine_in_use = policy.engine
         self._fault = ''
+        self._told: set[str] = set()
+
+    def must_load(self, instruction: str) -> bool:
+        """For a sentence beginning with `long`, said for the first time."""
+        return instruction.startswith('long') and instruction not in self._told
 
     def reset(self, instruction: str) -> None:
         self._fault, self._policy_began = instruction.split()[0], time.monotonic()
+        if self.must_load(instruction):
+            time.sleep(4.0)
+            self._told.add(instruction)
+            if 'fails' in instruction:
+                raise RuntimeError('told to fail as it loads')
         if self._fault == 'reset':
             raise RuntimeError('told to fail at reset')
         self._policy.reset(instruction)

@@ -134,8 +134,13 @@ PROTECTIONS = (
         SYSTEM_CASES, 'no_number'),
     Protection('a policy that does not answer', (_NO_POLICY_TIMEOUT,), POLICY_CASES,
                'hang or slow'),
+    Protection('a policy that must load first is waited for', (
+        Edit(INFERENCE, 'waits = policy.must_load(task.instruction)', 'waits = False'),),
+        POLICY_CASES, 'must_be_loaded'),
     Protection('a policy that raises', (
-        Edit(INFERENCE, '            self._controller.policy_failed(text, task)\n', ''),),
+        Edit(INFERENCE, 'self._controller.policy_failed(self._failed(policy, error), task)',
+             'self._failed(policy, error)'),
+        Edit(INFERENCE, '            self._controller.policy_failed(problem, task)\n', ''),),
         POLICY_CASES, 'raise or exhaust'),
     Protection('a policy below its rate is reported', (
         Edit(REPORT, 'if state == State.DRIVING and 0.0 < policy_hz', 'if False and policy_hz'),),

@@ -39,6 +39,19 @@ def test_a_misbehaving_policy_is_a_latched_fault(faulty, word, reason):
     faulty.drive()
 
 
+def test_a_sentence_for_which_much_must_be_loaded_is_waited_for(faulty):
+    faulty.drive()
+    faults = faulty.process.output.count('FAULT')
+    faulty.say('long is the way to the cone')
+    faulty.assert_stands('WAITING', 'loading what forward needs for so long a sentence')
+    faulty.wait_state('DRIVING')
+    assert faulty.process.output.count('FAULT') == faults
+    faulty.say('long and fails')
+    faulty.assert_stands('WAITING', 'loading what forward needs')
+    faulty.assert_stands('FAULT', 'policy forward raised RuntimeError: told to fail as it loads')
+    faulty.drive()
+
+
 @pytest.mark.parametrize('word', ['raise', 'nan', 'hang'])
 def test_resume_tries_once_more_and_stops_again(faulty, word):
     faulty.drive()

@@ -129,8 +129,12 @@ def test_weights_that_were_changed_since_are_not_read_for_a_long_sentence(copy):
 def test_a_sentence_longer_than_the_graph_runs_in_torch(exported):
     sentence = LONG
     policy = Policy.load(exported, engine='onnx')
+    assert policy.must_load(sentence) and not policy.must_load('go')
     expected = episode(Policy.load(exported, engine='torch'), sentence, 3)
     np.testing.assert_allclose(episode(policy, sentence, 3), expected, atol=1e-5)
+    assert policy.engine_in_use.name == 'torch' and not policy.must_load(sentence)
+    policy.reset('go')
+    assert policy.engine_in_use.name.startswith('onnx (')
 
 
 def test_auto_takes_the_graph_on_a_cpu_and_torch_without_one(exported, checkpoint_folder):

@@ -48,7 +48,7 @@ class DriveReport:
              'instruction': node.controller.instruction,
              'model': policy.name if policy else None,
              'model sha256': policy.sha256 if policy else None,
-             'engine': policy.engine.name if policy else None,
+             'engine': policy.engine_in_use.name if policy else None,
              'model status': node.models.loader.status,
              'policy rate (Hz)': figures.policy_hz, 'camera rate (Hz)': figures.frame_hz,
              'frame age (s)': figures.frame_age_s,

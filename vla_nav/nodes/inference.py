@@ -27,7 +27,10 @@ class Policy(Protocol):
 
     name: str
     sha256: str
-    engine: Engine
+    engine_in_use: Engine
+
+    def must_load(self, instruction: str) -> bool:
+        """Whether `reset` will take as long for this instruction as loading a model does."""
 
     def reset(self, instruction: str) -> None:
         """Begin with a new instruction and no history."""
@@ -141,24 +144,49 @@ class InferenceWorker:
                                               time.monotonic_ns())
             return
         self._controller.image_used(arrival_ns, changed)
-        if frame is not None:
-            self._decide(policy, task, frame, arrival_ns, looker)
+        if frame is None:
+            return
+        if looker.begins_episode() and not self._begin(policy, task, generation):
+            looker.forget()
+            return
+        self._decide(policy, task, frame, arrival_ns, looker)
+
+    def _begin(self, policy: Policy, task: Task, generation: int) -> bool:
+        """Tell the policy its instruction; False if the image at hand is not to be decided on."""
+        waits = False
+        try:
+            waits = policy.must_load(task.instruction)
+            if waits:
+                self._controller.hold(f'loading what {policy.name} needs for so long a sentence')
+            policy.reset(task.instruction)
+        except Exception as error:
+            problem = self._failed(policy, error)
+            self._controller.policy_failed(problem, task)
+        else:
+            problem = ''
+        if waits:
+            with self._wake:
+                if generation == self._generation:
+                    self._controller.release()
+        return not waits and not problem
+
+    def _failed(self, policy: Policy, error: Exception) -> str:
+        """Say what a policy raised."""
+        text = str(error) or type(error).__name__
+        if not isinstance(error, VlaNavError):
+            text = f'policy {policy.name} raised {type(error).__name__}: {text}'
+        self._on_error(text)
+        return text
 
     def _decide(self, policy: Policy, task: Task, frame: Frame, arrival_ns: int,
                 looker: _Looker) -> None:
         try:
-            if looker.begins_episode():
-                policy.reset(task.instruction)
             chunk = policy.step(frame, self._velocity())
             now_ns, steady_ns = self._now_ns(), time.monotonic_ns()
             accepted = self._controller.chunk(chunk, task, arrival_ns, now_ns, steady_ns)
         except Exception as error:
             looker.forget()
-            text = str(error) or type(error).__name__
-            if not isinstance(error, VlaNavError):
-                text = f'policy {policy.name} raised {type(error).__name__}: {text}'
-            self._controller.policy_failed(text, task)
-            self._on_error(text)
+            self._controller.policy_failed(self._failed(policy, error), task)
             return
         if accepted:
             self._on_chunk(chunk)

@@ -40,7 +40,7 @@ class BatchPolicy:
         self._rows = rows
         self._state = policy.head.initial_state(rows)
         self._instructions: list[str | None] = [None] * rows
-        self._engine: Engine = policy.engine
+        self.engine: Engine = policy.engine
         self._prepared: Any = None
         action_dim = policy.head.action_dim
         self._previous = np.zeros((rows, action_dim), np.float32)  # normalised
@@ -85,7 +85,7 @@ class BatchPolicy:
         self._check(frames)
         velocity = self._velocity(velocities)
         with torch.inference_mode():
-            chunks, self._state = self._engine.decide(
+            chunks, self._state = self.engine.decide(
                 [f.image for f in frames], self._prepared, self._state, self._inputs(velocity),
                 velocity)
             normalised = chunks.float().cpu().numpy()
@@ -120,8 +120,8 @@ class BatchPolicy:
     def _prepare(self) -> None:
         self._prepared = None
         if None not in self._instructions:
-            self._engine = self._policy.engine_for(self._instructions)
-            self._prepared = self._engine.prepare(self._instructions)
+            self.engine = self._policy.engine_for(self._instructions)
+            self._prepared = self.engine.prepare(self._instructions)
 
     def _check(self, frames: Sequence[Frame]) -> None:
         if len(frames) != self._rows:
@@ -242,6 +242,15 @@ class Policy:
     def engine_for(self, instructions: Sequence[str]) -> Engine:
         """The engine that is told these sentences: a graph has room for so many tokens only."""
         return self.engine if self.engine.fits(instructions) else self.torch
+
+    @property
+    def engine_in_use(self) -> Engine:
+        """The one that was told the present instruction."""
+        return self._single.engine
+
+    def must_load(self, instruction: str) -> bool:
+        """Whether `reset` must first read the weights, as ONNX Runtime has computed so far."""
+        return 'torch' not in self.__dict__ and not self.engine.fits([instruction])
 
     @property
     def device(self) -> torch.device:
