@@ -20,7 +20,7 @@ def share(*patterns):
     """Return data_files that put the files below into share/vla_nav, keeping their folders."""
     files = [
         path.relative_to(HERE) for pattern in patterns for path in sorted(HERE.glob(pattern))
-        if path.is_file() and '__pycache__' not in path.parts]
+        if path.is_file() and not {'__pycache__', 'engine'} & {*path.parts}]
     return [
         (str(Path('share', PACKAGE, folder)), [str(path) for path in group])
         for folder, group in groupby(files, lambda path: path.parent)]

@@ -14,8 +14,15 @@ def worker_pool(count: int, initializer: Callable[[], None] | None = None) -> Pr
 
     They are spawned, not forked: OpenGL and torch's threads do not survive a fork.
     """
-    return ProcessPoolExecutor(count, multiprocessing.get_context('spawn'), initializer=_begin,
-                               initargs=(initializer,))
+    return _Pool(count, multiprocessing.get_context('spawn'), initializer=_begin,
+                 initargs=(initializer,))
+
+
+class _Pool(ProcessPoolExecutor):
+    """Left by an exception, such as Ctrl-C, it begins no further work."""
+
+    def __exit__(self, kind, *_) -> None:
+        self.shutdown(wait=True, cancel_futures=kind is not None)
 
 
 def _begin(initializer: Callable[[], None] | None) -> None:

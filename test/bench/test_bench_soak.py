@@ -37,7 +37,7 @@ def test_nothing_grows_and_nothing_is_missed(tmp_path):
 
 
 @pytest.mark.parametrize('words, message', [
-    (('--minutes', '1'), 'expected at least 300 s to settle'),
+    (('--minutes', '1'), 'expected at least 360 s, as --settle is 300'),
     (('--say-every', '90'), 'expected none longer than the next'),
     (('--model', 'nowhere/nothing'), 'found nothing there'),
     (('--robot', 'nobody'), 'nobody'),

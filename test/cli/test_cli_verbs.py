@@ -54,6 +54,7 @@ def test_each_verb_shows_examples(vla_nav, verb):
     (('drive', '--sim', '--scenes', '0'), '--scenes is 0'),
     (('drive', '--sim', '--ros-args', '-r', '__ns:=/robot1'), 'but no remapping'),
     (('drive', '--sim', '--scenes', '2', '--instruction', 'go'), '--instruction is for one'),
+    (('drive', '--seed', '3'), '--seed is for a simulated robot; give --sim too'),
     (('drive', '--robot', 'nobody'), "robot is 'nobody'"),
     (('drive', '--model', 'forward', '--ros-args', '-p', 'stale_timeout:=1.0'),
      'did you mean stale_timeout_s?'),
@@ -103,6 +104,28 @@ def test_say_stop_resume_by_hand(vla_nav, models, tmp_path):
     finally:
         drive.terminate()
         assert drive.wait(PATIENCE_S) == 0
+
+
+def test_no_simulation_in_the_domain_of_a_robot(vla_nav, models, tmp_path):
+    """Its sentences would be the robot's."""
+    lonely = {'ROS_DOMAIN_ID': str(private_domain()), 'VLA_NAV_MODELS': str(models)}
+    with open(tmp_path / 'log', 'wb') as log:
+        robot = subprocess.Popen(
+            [sys.executable, '-m', 'vla_nav', 'drive', '--model', 'forward', '--robot',
+             str(models / 'tiny.yaml')], stdout=log, stderr=subprocess.STDOUT,
+            env=environment(**lonely))
+    try:
+        done = vla_nav('say', '--wait', '30', 'go to the red cone',
+                       ROS_DOMAIN_ID=lonely['ROS_DOMAIN_ID'])
+        assert done.returncode == 0, done.stderr
+        for words in (('drive', '--sim'), ('soak',), ('bench', 'node', '--quick')):
+            done = vla_nav(*words, '--model', str(ROOT / 'models' / 'nano'),
+                           ROS_DOMAIN_ID=lonely['ROS_DOMAIN_ID'])
+            assert done.returncode == 2, done.stdout
+            assert f'ROS_DOMAIN_ID is {lonely["ROS_DOMAIN_ID"]}, where /drive' in done.stderr
+    finally:
+        robot.terminate()
+        assert robot.wait(PATIENCE_S) == 0
 
 
 def test_doctor_says_what_is_fine(vla_nav):

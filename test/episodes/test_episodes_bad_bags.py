@@ -66,6 +66,13 @@ def test_interrupted_without_metadata(robot, root, complaint):
     assert 'vla_nav recover' in complaint(path)
 
 
+def test_a_folder_of_episodes(robot, root, complaint):
+    for name in ('first', 'second'):
+        robot().write(root, name)
+    assert complaint(root) == (f'{root} holds 2 episodes; give one of them, such as '
+                               f'{root / "first"}')
+
+
 def test_no_camera(robot, root, complaint, add_message):
     small = robot()
     with BagWriter(root, 'bad', small.metadata()) as writer:

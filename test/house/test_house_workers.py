@@ -19,6 +19,34 @@ if __name__ == '__main__':
     time.sleep(3600)
 """
 
+LEFT = """
+import os, signal, sys, time
+from pathlib import Path
+from vla_nav.cli.progress import map_in_processes
+
+def work(number):
+    (Path(sys.argv[1]) / str(number)).touch()
+    time.sleep(0.3)
+
+if __name__ == '__main__':
+    try:
+        for job, _ in map_in_processes(work, range(1000), 2, 'work'):
+            if job == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        print('interrupted')
+"""
+
+
+def test_after_an_interrupt_no_more_work_is_begun(tmp_path):
+    script, done = tmp_path / 'left.py', tmp_path / 'done'
+    script.write_text(LEFT)
+    done.mkdir()
+    parent = subprocess.run([sys.executable, str(script), str(done)], capture_output=True,
+                            timeout=60)
+    assert b'interrupted' in parent.stdout
+    assert 4 <= len(list(done.iterdir())) < 20
+
 
 def test_a_killed_parent_leaves_no_worker_behind(tmp_path):
     script = tmp_path / 'parent.py'

@@ -38,12 +38,13 @@ class EnduranceSettings:
     def __post_init__(self) -> None:
         if not 0 < self.say_every_s <= self.swap_every_s <= self.settle_s:
             raise BenchError(
-                f'a sentence every {self.say_every_s:g} s, a swap every {self.swap_every_s:g} s '
-                f'and {self.settle_s:g} s to settle; expected none longer than the next')
+                f'--say-every {self.say_every_s:g}, --swap-every {self.swap_every_s:g}, --settle '
+                f'{self.settle_s:g}; expected more than 0 s, and none longer than the next')
         if self.settle_s + self.swap_every_s > 60 * self.minutes:
             raise BenchError(
-                f'{self.minutes:g} minutes; expected at least {self.settle_s:g} s to settle and '
-                f'{self.swap_every_s:g} s more')
+                f'--minutes {self.minutes:g} is {60 * self.minutes:g} s; expected at least '
+                f'{self.settle_s + self.swap_every_s:g} s, as --settle is {self.settle_s:g} and '
+                f'--swap-every {self.swap_every_s:g}: make these less, or drive longer')
 
 
 @dataclass

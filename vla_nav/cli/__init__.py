@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our output, such as head, went away.

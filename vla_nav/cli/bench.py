@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     from vla_nav.bench import machine, run
     from vla_nav.bench.result import BenchError
     from vla_nav.cli.domain import use_private_domain
-    from vla_nav.policy import resolve_model
+    from vla_nav.policy import resolve_model, validate
+
     for section in args.sections:
         if section not in run.SECTIONS:
             raise BenchError(f"unknown section '{section}'; known are {', '.join(run.SECTIONS)}")
@@ -53,13 +54,14 @@ def run(args: argparse.Namespace) -> int:
         raise BenchError(f'--json: {args.json.parent} is no folder; make it first')
     if not args.seconds > 0:
         raise BenchError(f'--seconds is {args.seconds:g}; expected more than 0')
-    use_private_domain()
+    model = resolve_model(args.model)
+    use_private_domain(validate(model).contract)
     logging.disable_progress_bar()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     facts, results, skips, code = machine.facts(), [], {}, 0
     others = machine.Others()
     with tempfile.TemporaryDirectory(prefix='vla_nav_bench_') as folder:
-        bench = run.Bench(resolve_model(args.model), Path(folder), args.quick, args.seconds)
+        bench = run.Bench(model, Path(folder), args.quick, args.seconds)
         table = Table(bench.checkpoint.name)
         try:
             run.run(bench, args.sections or run.SECTIONS, results.append, skips.__setitem__,

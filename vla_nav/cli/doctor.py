@@ -104,9 +104,11 @@ def _python() -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     groups = {'': ('numpy', 'opencv-python', 'PyYAML', 'rich', 'torch', 'transformers',
-                   'safetensors'),
-              'sim': ('mujoco', 'av', 'matplotlib'), 'train': ('accelerate', 'pyarrow')}
-    modules = {'opencv-python': 'cv2', 'PyYAML': 'yaml'}
+                   'safetensors', 'peft', 'pillow', 'rosbags', 'mcap'),
+              'sim': ('mujoco', 'av', 'matplotlib'),
+              'train': ('accelerate', 'av', 'matplotlib', 'onnx', 'onnxscript', 'pyarrow',
+                        'tensorboardX')}
+    modules = {'opencv-python': 'cv2', 'pillow': 'PIL', 'PyYAML': 'yaml'}
     for extra, names in groups.items():
         there, gone = [], []
         for name in names:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import socket
 
+from vla_nav.contract import Contract
 from vla_nav.errors import VlaNavError
 
 LAST_DOMAIN = 101
 """Above it, ports reach into those that Linux hands out by chance (32768 and up)."""
 _FIRST_PRIVATE = 50
+_LOOK_S = 1.5
+"""How long others have to show themselves."""
 
 
 class DomainError(VlaNavError):
@@ -34,10 +37,26 @@ def private_domain() -> int:
                       'machine; end a program that uses one, or set ROS_DOMAIN_ID')
 
 
-def use_private_domain() -> None:
-    """Make it that of this process and its nodes, unless ROS_DOMAIN_ID is set."""
-    if not os.environ.get('ROS_DOMAIN_ID'):
-        os.environ['ROS_DOMAIN_ID'] = str(private_domain())
+def use_private_domain(contract: Contract) -> str:
+    """Make it that of this process and its nodes, unless ROS_DOMAIN_ID is set; returns which.
+
+    Raises DomainError where nodes in that one use the topics of `contract`: a robot there would be
+    told the sentences of this run, and drive.
+    """
+    domain = os.environ.get('ROS_DOMAIN_ID')
+    if not domain:
+        domain = os.environ['ROS_DOMAIN_ID'] = str(private_domain())
+        return domain
+    from vla_nav.nodes.operator import Operator
+
+    with Operator() as operator:
+        company = operator.company(
+            (contract.instruction_topic, contract.command.topic, contract.camera.topic), _LOOK_S)
+    if company:
+        raise DomainError(f'ROS_DOMAIN_ID is {domain}, where {", ".join(company)} would drive by '
+                          'what is said here, and be heard; unset ROS_DOMAIN_ID, then a domain is '
+                          'found in which nobody is')
+    return domain
 
 
 def _port(domain: int, participant: int) -> int:

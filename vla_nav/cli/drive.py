@@ -19,6 +19,9 @@ With --sim the exit code is 0 if the robot reached the object (in one scene at l
 not. A new sentence may be typed while it drives.
 """
 
+SIM_DEFAULTS = {'seed': 0, 'level': 'standard', 'scenes': 1, 'out': None}
+"""Options that mean nothing without --sim, and what they are if they are not given."""
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb."""
@@ -37,10 +40,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                         'a robot waits for the topic instruction')
     parser.add_argument('--device', help='auto, cpu or cuda (auto)')
     sim = parser.add_argument_group('with --sim')
-    sim.add_argument('--seed', type=int, default=0, help='seed of the scene (0)')
-    sim.add_argument('--level', default='standard', choices=('easy', 'standard', 'hard'),
+    sim.add_argument('--seed', type=int, help='seed of the scene (0)')
+    sim.add_argument('--level', choices=('easy', 'standard', 'hard'),
                      help='how hard the scene is (standard)')
-    sim.add_argument('--scenes', type=int, default=1, metavar='N',
+    sim.add_argument('--scenes', type=int, metavar='N',
                      help='drive in N scenes, of this seed and the next ones (1)')
     sim.add_argument('--out', type=Path, metavar='DIR',
                      help='folder for video, map and figures (runs/<time>)')
@@ -54,8 +57,14 @@ def run(args: argparse.Namespace) -> int:
 
     if args.instruction is not None:
         args.instruction = check_instruction(args.instruction)
+    given = [f'--{name}' for name in SIM_DEFAULTS if getattr(args, name) is not None]
+    if not args.sim and given:
+        raise VlaNavError(f'{given[0]} is for a simulated robot; give --sim too, or leave it out')
     if not args.sim:
         return _drive_robot(args)
+    for name, default in SIM_DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
     if args.scenes < 1:
         raise VlaNavError(f'--scenes is {args.scenes}; expected at least 1')
     if not 0 <= args.seed <= 2**31 - args.scenes:

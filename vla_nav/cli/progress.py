@@ -44,12 +44,8 @@ def _results(work: Callable[[J], R], jobs: Sequence[J], processes: int
         return
     with worker_pool(processes, initializer=_single_threaded) as pool:
         futures = {pool.submit(_guarded, work, job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for future in as_completed(futures):
+            yield futures[future], future.result()
 
 
 def _guarded(work: Callable[[J], R], job: J) -> R | VlaNavError:

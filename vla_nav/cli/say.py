@@ -57,6 +57,9 @@ def run_say(args: argparse.Namespace) -> int:
         print(f'{", ".join(heard)} heard: {text}')
         for node, state in operator.states(heard).items():
             print(f'{node} is {state}')
+            if state.startswith(('STOPPED', 'FAULT')):
+                print(f'  if it had this sentence before, `vla_nav resume --node {node}` lets it '
+                      'drive on')
     return 0
 
 

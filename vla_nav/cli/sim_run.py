@@ -40,7 +40,8 @@ class SimRun:
         sentences = [self._choose_instruction(seed) for seed in seeds]
         contract = Contract.load(contract_file(args.robot))
         validate(resolve_model(args.model), contract)
-        use_private_domain()
+        domain = use_private_domain(contract)
+        print(f'ROS_DOMAIN_ID={domain}: so that `vla_nav say` and others reach it')
         self._folder = RunFolder(self._out)
         from vla_nav.nodes.monitor import Monitor
 
@@ -60,8 +61,9 @@ class SimRun:
         finally:
             self._nodes.end()
             self._monitor.close()
-        if args.scenes > 1:
-            self._summarise()
+        ended = [figures for figures in self._ended if figures['outcome'] != 'interrupted']
+        if args.scenes > 1 and ended:
+            self._summarise(ended)
         if interrupted:
             return 130
         return 0 if any(figures['outcome'] == 'success' for figures in self._ended) else 1
@@ -155,17 +157,17 @@ class SimRun:
         self._ended.append(self._folder.figures)
         self._status.conclude(self._folder.figures, files)
 
-    def _summarise(self) -> None:
+    def _summarise(self, ended: list[dict]) -> None:
         from vla_nav.evaluation.intervals import wilson
 
-        count = len(self._ended)
-        reached = sum(figures['outcome'] == 'success' for figures in self._ended)
+        count = len(ended)
+        reached = sum(figures['outcome'] == 'success' for figures in ended)
         low, high = wilson(reached, count)
         summary = {
-            'scenes': count, 'success': reached / max(count, 1), 'success_low': low,
+            'scenes': count, 'success': reached / count, 'success_low': low,
             'success_high': high, 'collisions': sum(
-                figures['outcome'] == 'collision' for figures in self._ended),
-            'attempts': self._ended}
+                figures['outcome'] == 'collision' for figures in ended),
+            'attempts': ended}
         file = write_json(self._out / 'scenes.json', summary)
         print(f'{reached} of {count} scenes ({low:.0%} to {high:.0%} at 95 % confidence)')
         print(f'  {file}')

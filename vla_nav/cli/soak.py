@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     contract = Contract.load(contract_file(args.robot))
     model = resolve_model(args.model)
     validate(model, contract)
-    use_private_domain()
+    use_private_domain(contract)
     out = RunFolder(args.out or Path('runs') / time.strftime('soak-%Y%m%d-%H%M%S')).folder
     facts = machine.facts()
     signal.signal(signal.SIGTERM, signal.default_int_handler)

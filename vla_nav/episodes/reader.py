@@ -46,6 +46,10 @@ class BagReader:
         if not self.path.exists():
             raise EpisodeError(f'{self.path} does not exist; give a bag folder')
         if self.path.is_dir() and not (self.path / 'metadata.yaml').exists():
+            bags = sorted(self.path.glob('*/metadata.yaml'))
+            if bags:
+                raise EpisodeError(f'{self.path} holds {len(bags)} episodes; give one of them, '
+                                   f'such as {bags[0].parent}')
             raise EpisodeError(f'{self.path} has no metadata.yaml: it was interrupted, or is '
                                f'not a bag; try `vla_nav recover {self.path}`')
         try:

@@ -314,7 +314,9 @@ class DriveNode(ManagedNode):
             self.get_logger().error(text)
         elif self._was_late:
             self.get_logger().warn(text, throttle_duration_sec=5.0)
-        elif not late:  # A policy that is now late, now in time, is not worth a line each time.
+        elif late:  # A policy that is now late, now in time, is not worth a line each time.
+            self.get_logger().info(text, throttle_duration_sec=5.0)
+        else:
             self.get_logger().info(text)
 
     def _diagnose(self) -> None:

@@ -59,6 +59,20 @@ class Operator:
         """Publish the emergency stop; returns the nodes that listen."""
         return self._publish(Bool, Bool(data=True), topic, wait_s)
 
+    def company(self, topics: Sequence[str], wait_s: float) -> list[str]:
+        """Nodes that publish or hear any of these topics, as far as they show up in time."""
+        found: set[str] = set()
+
+        def look() -> set[str]:
+            for topic in map(self.topic, topics):
+                for info in (*self._node.get_publishers_info_by_topic(topic),
+                             *self._node.get_subscriptions_info_by_topic(topic)):
+                    found.add(_full_name(info))
+            return found
+
+        self._until(look, time.monotonic() + wait_s)
+        return sorted(found)
+
     def call(self, service: str, wait_s: float):
         """Call a Trigger service; None if it does not answer in time."""
         client = self._node.create_client(Trigger, service)
@@ -98,7 +112,7 @@ class Operator:
         publisher.publish(message)
         self._until(lambda: False, time.monotonic() + _SETTLE_S)
         infos = self._node.get_subscriptions_info_by_topic(self._node.resolve_topic_name(topic))
-        return sorted({f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in infos})
+        return sorted({_full_name(info) for info in infos})
 
     def _until(self, condition: Callable[[], object], deadline_s: float) -> bool:
         while not condition():
@@ -106,3 +120,8 @@ class Operator:
                 return False
             self._executor.spin_once(timeout_sec=0.05)
         return True
+
+
+def _full_name(info) -> str:
+    """Of the node that an endpoint belongs to."""
+    return f'{info.node_namespace.rstrip("/")}/{info.node_name}'

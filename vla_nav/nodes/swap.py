@@ -98,6 +98,7 @@ class ModelSwap:
             return  # `configure` waits for this, and says it.
         node.get_logger().error(reason)
         if node.worker.policy is None:
+            node.get_logger().error('the parameter model takes another one, ~/resume tries again')
             node.controller.hold(reason)
             if node.output.in_charge:
                 node.controller.fault(reason)
