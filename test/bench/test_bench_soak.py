@@ -38,7 +38,7 @@ def test_nothing_grows_and_nothing_is_missed(tmp_path):
 
 @pytest.mark.parametrize('words, message', [
     (('--minutes', '1'), 'expected at least 360 s, as --settle is 300'),
-    (('--say-every', '90'), 'expected none longer than the next'),
+    (('--say-every', '90'), 'expected more than 0 s, and none longer than the next'),
     (('--model', 'nowhere/nothing'), 'found nothing there'),
     (('--robot', 'nobody'), 'nobody'),
 ])

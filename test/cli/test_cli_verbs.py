@@ -30,6 +30,8 @@ def test_help_lists_every_verb_and_loads_nothing_heavy(vla_nav):
     assert done.returncode == 0
     for verb in ('drive', 'sim', 'say', 'stop', 'resume', 'doctor', 'rollout', 'train'):
         assert f'    {verb} ' in done.stdout
+    bare = vla_nav()
+    assert bare.returncode == 2 and bare.stderr == done.stdout
     code = ('import sys; from vla_nav.cli import build_parser; build_parser(); '
             "print([m for m in ('torch', 'transformers', 'mujoco', 'matplotlib', 'av', 'pyarrow', "
             "'cyclonedds', 'rclpy') if m in sys.modules])")

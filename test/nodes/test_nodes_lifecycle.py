@@ -197,6 +197,9 @@ class Still:
     def __init__(self):
         self.steps = 0
 
+    def must_load(self, instruction):
+        return False
+
     def reset(self, instruction):
         pass
 

@@ -28,6 +28,9 @@ class Watcher:
     def __init__(self):
         self.frames = {}
 
+    def must_load(self, instruction):
+        return False
+
     def reset(self, instruction):
         pass
 

@@ -45,7 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # What follows --ros-args is for the nodes.
     split = arguments.index('--ros-args') if '--ros-args' in arguments else len(arguments)
-    args = build_parser().parse_args(arguments[:split])
+    parser = build_parser()
+    if not arguments:
+        parser.print_help(sys.stderr)
+        return 2
+    args = parser.parse_args(arguments[:split])
     args.ros_args = arguments[split:]
     try:
         return args.func(args)
