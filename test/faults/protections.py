@@ -186,20 +186,23 @@ PROTECTIONS = (
     Protection('a request in the moment in which another is ready is not overruled', (
         Edit(SWAP, 'if not accept():', 'if accept() and False:'),), RACES, 'back_to'),
     Protection('a request in the moment in which another is refused is not overruled', (
-        Edit(SWAP, 'return model == self.name and self.loader.loading is None', 'return True'),),
-        RACES, 'good_one'),
+        Edit(DRIVE, 'if told is not None:', 'if False:'),), RACES, 'good_one'),
     Protection('weights are apart from their file', (
         Edit('policy/backbone.py', '                    _own_weights(model)\n',
              '                    pass\n'),), SWAP_CASES, 'files_changed'),
     Protection("a head's weights are apart from their file", (
         Edit(FILES, 'return load(path.read_bytes())',
              "return __import__('safetensors.torch').torch.load_file(path)"),), SWAP_CASES,
-        'files_changed'),
+        'files_changed and head'),
     Protection('a model that is replaced while it loads', (
         Edit('policy/policy.py', '        checkpoint.check_unchanged()\n        return policy',
              '        return policy'),), 'policy/test_policy_checkpoint.py', 'replaced_while'),
     Protection('a replaced model is freed', (
-        Edit('policy/policy.py', 'weakref.proxy(self)', 'self'),), SWAP_CASES, 'is_freed'),
+        Edit('policy/policy.py', 'weakref.proxy(self)', 'self'),),
+        'policy/test_policy_checkpoint.py', 'let_go'),
+    Protection('a replaced model with soft tokens is freed', (
+        Edit('policy/soft.py', 'weakref.proxy(model)', 'model'),),
+        'policy/test_policy_checkpoint.py', 'let_go'),
     Protection('files are complete', (
         Edit(FILES, 'if not path.is_file():', 'if False:'),), MODEL_CASES,
         'missing_file or backbone_gone'),
