@@ -138,9 +138,10 @@ PROTECTIONS = (
         Edit(INFERENCE, 'waits = policy.must_load(task.instruction)', 'waits = False'),),
         POLICY_CASES, 'must_be_loaded'),
     Protection('a policy that raises', (
-        Edit(INFERENCE, 'self._controller.policy_failed(self._failed(policy, error), task)',
-             'self._failed(policy, error)'),
-        Edit(INFERENCE, '            self._controller.policy_failed(problem, task)\n', ''),),
+        Edit(INFERENCE, 'failed = True\n            self._controller.policy_failed('
+             'self._failed(policy, error), task)', 'failed = True'),
+        Edit(INFERENCE, 'looker.forget()\n            self._controller.policy_failed('
+             'self._failed(policy, error), task)', 'looker.forget()'),),
         POLICY_CASES, 'raise or exhaust'),
     Protection('a policy below its rate is reported', (
         Edit(REPORT, 'if state == State.DRIVING and 0.0 < policy_hz', 'if False and policy_hz'),),

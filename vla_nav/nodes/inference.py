@@ -153,22 +153,20 @@ class InferenceWorker:
 
     def _begin(self, policy: Policy, task: Task, generation: int) -> bool:
         """Tell the policy its instruction; False if the image at hand is not to be decided on."""
-        waits = False
+        waits = failed = False
         try:
             waits = policy.must_load(task.instruction)
             if waits:
                 self._controller.hold(f'loading what {policy.name} needs for so long a sentence')
             policy.reset(task.instruction)
         except Exception as error:
-            problem = self._failed(policy, error)
-            self._controller.policy_failed(problem, task)
-        else:
-            problem = ''
+            failed = True
+            self._controller.policy_failed(self._failed(policy, error), task)
         if waits:
-            with self._wake:
+            with self._wake:  # unless it has been let go of meanwhile
                 if generation == self._generation:
                     self._controller.release()
-        return not waits and not problem
+        return not (waits or failed)
 
     def _failed(self, policy: Policy, error: Exception) -> str:
         """Say what a policy raised."""

@@ -110,10 +110,11 @@ class ModelLoader:
                     self._on_ready(name, policy, partial(self._end, number, f'running {name}'))
                 elif self._end(number, problem):
                     self._on_failed(name, problem)
+                self._end(number, f'{name} was loaded for nobody')
             except Exception as error:  # Without this thread nothing would ever be loaded again.
+                self._end(number, '')
                 with self._lock:
                     self.status = f'{type(error).__name__}: {error}'
-            self._end(number, f'{name} was loaded for nobody')
             del policy
 
     def _end(self, number: int, status: str) -> bool:
