@@ -159,9 +159,14 @@ def test_remote_code_is_refused(idefics3_folder, tmp_path):
 def test_attention_code_from_a_hub_is_refused(idefics3_folder, tmp_path, key, value):
     folder = shutil.copytree(idefics3_folder, tmp_path / 'kernels')
     config = json.loads((folder / 'config.json').read_text())
-    (folder / 'config.json').write_text(json.dumps(config | {key: value}))
-    with pytest.raises(BackboneError, match=f'config.json has {key} .* is not run'):
-        Backbone.load(folder)
+    other = 'config.4.0.0.json'  # which transformers reads instead where config.json names it
+    refused = "has attn_implementation '(someone/kernels|flash_attention_2)', .* is not run"
+    for name, said in (('config.json', {}), (other, {'configuration_files': [other]})):
+        (folder / name).write_text(json.dumps(config | {key: value}))
+        if said:
+            (folder / 'config.json').write_text(json.dumps(config | said))
+        with pytest.raises(BackboneError, match=refused):
+            Backbone.load(folder)
 
 
 def test_a_kind_of_attention_of_torch_is_not(idefics3_folder, tmp_path):

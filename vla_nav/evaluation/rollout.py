@@ -203,13 +203,10 @@ def _driven(model: Path, settings: RolloutSettings, parts: Sequence[Sequence[Tri
         for part in parts:
             yield _drive(model, settings, part, device, engine)
         return
-    pool = worker_pool(min(workers, len(parts)))
-    try:
+    with worker_pool(min(workers, len(parts))) as pool:
         jobs = [pool.submit(_drive, model, settings, part, device, engine) for part in parts]
         for job in as_completed(jobs):
             yield job.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _drive(model: Path, settings: RolloutSettings, trials: Sequence[Trial], device: str,

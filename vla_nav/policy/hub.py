@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,25 +82,28 @@ def load_config(folder: Path):
             'vision-language model; expected one that AutoModelForImageTextToText loads, such as '
             'idefics3, smolvlm, paligemma, qwen2_5_vl, qwen3_vl, llava or kosmos-2'
         )
-    _refuse_foreign_attention(source, config.to_dict())
-    _refuse_foreign_attention(source, json.loads((folder / 'config.json').read_text('utf-8')))
+    for attention in _attentions(config):
+        if attention not in ATTENTIONS:
+            raise BackboneError(
+                f"backbone '{source}': its configuration has attn_implementation '{attention}', "
+                'which may be code from a hub and is not run; expected one of '
+                f'{", ".join(ATTENTIONS)}, or remove that entry'
+            )
     return config
 
 
-def _refuse_foreign_attention(source: str, said: object, inside: str = '') -> None:
-    """Raise BackboneError where a configuration, or a part of it, names other than torch's code.
+def _attentions(config) -> Iterator[str]:
+    """The kinds of attention that a configuration and its parts name, wherever they have it from.
 
-    transformers would fetch it from a hub, flash attention too where that is not installed.
+    transformers would fetch code for some from a hub, flash attention too if it is not installed.
     """
-    if isinstance(said, dict):
-        for key, value in said.items():
-            named = key if 'attn_implementation' in str(key) else inside
-            _refuse_foreign_attention(source, value, named)
-    elif inside and isinstance(said, str) and said not in ATTENTIONS:
-        raise BackboneError(
-            f"backbone '{source}': config.json has {inside} '{said}', which may be code from a "
-            f'hub and is not run; expected one of {", ".join(ATTENTIONS)}, or remove that entry'
-        )
+    from transformers import PretrainedConfig
+
+    if config._attn_implementation is not None:
+        yield str(config._attn_implementation)
+    for part in vars(config).values():
+        if isinstance(part, PretrainedConfig):
+            yield from _attentions(part)
 
 
 def load_processors(folder: Path, config):
