@@ -1,10 +1,13 @@
 """Workers end with the process they work for, however that ends."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
 
 import psutil
+import pytest
 
 PARENT = """
 import os, time
@@ -36,6 +39,49 @@ if __name__ == '__main__':
     except KeyboardInterrupt:
         print('interrupted')
 """
+
+LONG = """
+import sys, time
+from pathlib import Path
+from vla_nav.workers import worker_pool
+
+def work(path):
+    path.touch()
+    try:
+        time.sleep(60)
+    finally:
+        path.with_suffix('.ended').touch()
+
+if __name__ == '__main__':
+    try:
+        with worker_pool(2) as pool:
+            folder = Path(sys.argv[1])
+            jobs = [pool.submit(work, folder / f'{number}.begun') for number in range(9)]
+            print('submitted', flush=True)
+            jobs[0].result()
+    except KeyboardInterrupt:
+        print('interrupted')
+"""
+
+
+@pytest.mark.parametrize('at_work', [False, True], ids=['while they start', 'at work'])
+@pytest.mark.parametrize('to', [os.kill, os.killpg], ids=['parent', 'terminal'])
+def test_an_interrupt_ends_the_work_at_once_and_in_silence(tmp_path, to, at_work):
+    script, folder = tmp_path / 'long.py', tmp_path / 'work'
+    script.write_text(LONG)
+    folder.mkdir()
+    parent = subprocess.Popen([sys.executable, str(script), str(folder)], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              start_new_session=True)
+    assert parent.stdout.readline() == 'submitted\n'
+    while at_work and len(list(folder.glob('*.begun'))) < 2:
+        time.sleep(0.05)
+    to(parent.pid, signal.SIGINT)
+    said, errors = parent.communicate(timeout=30)
+    assert (said, errors) == ('interrupted\n', '')
+    begun = {path.stem for path in folder.glob('*.begun')}
+    assert begun == {path.stem for path in folder.glob('*.ended')}
+    assert len(begun) == (2 if at_work else 0)
 
 
 def test_after_an_interrupt_no_more_work_is_begun(tmp_path):

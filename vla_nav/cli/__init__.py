@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from vla_nav import __version__
 from vla_nav.errors import VlaNavError
 
 MODULES = ('drive', 'sim', 'say', 'doctor', 'record', 'recover', 'demos', 'dataset', 'view',
@@ -34,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='vla_nav', description='Drive a mobile robot from a camera and a sentence.',
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--version', action='version', version=f'vla_nav {__version__}')
     subparsers = parser.add_subparsers(title='verbs', metavar='VERB', dest='verb', required=True)
     for name in MODULES:
         importlib.import_module(f'{__name__}.{name}').add_parser(subparsers)

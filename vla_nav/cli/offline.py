@@ -69,6 +69,7 @@ def _print(figures: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    several = len(figures['episodes']) > 1
     which = 'held out' if figures['validation'] else 'all'
     table = Table(title=f'{figures["model"]} on {figures["data"]}, {len(figures["episodes"])} '
                   f'episodes ({which}), {figures["frames"]} frames')
@@ -81,10 +82,12 @@ def _print(figures: dict) -> None:
         cells = [f'{step * figures["step_s"]:.2f} s']
         for dimension in figures['dimensions']:
             low, high = dimension['rmse_interval'][step]
-            cells += [f'{dimension["rmse"][step]:.4f} ({low:.4f} to {high:.4f})',
-                      f'{dimension["mae"][step]:.4f}']
+            interval = f' ({low:.4f} to {high:.4f})' if several else ''
+            cells += [f'{dimension["rmse"][step]:.4f}{interval}', f'{dimension["mae"][step]:.4f}']
         table.add_row(*cells, str(count))
     Console().print(table)
     spread = ', '.join(f'{d["spread"]:.4f} {d["unit"]}' for d in figures['dimensions'])
-    print(f'Brackets: 95 %, bootstrap over episodes. The demonstrated actions themselves spread '
+    brackets = ('Brackets: 95 %, bootstrap over episodes.' if several else
+                'A single episode has no interval.')
+    print(f'{brackets} The demonstrated actions themselves spread '
           f'by {spread} (standard deviation).')
