@@ -188,6 +188,10 @@ class Contract:
         object.__setattr__(self, 'extra_topics', tuple(self.extra_topics))
         for topic in self.extra_topics:
             _topic(topic, 'extra_topics')
+        topics = [self.camera.topic, self.command.topic, self.instruction_topic,
+                  self.teleop_topic, *([self.odometry.topic] if self.odometry else [])]
+        _require(len(set(topics)) == len(topics), 'topics', topics,
+                 "one each for camera, command, instruction, a human's commands and odometry")
         object.__setattr__(self, 'idle_speed', _pair(self.idle_speed, 'idle_speed'))
 
     @property

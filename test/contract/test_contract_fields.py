@@ -31,6 +31,7 @@ def test_the_simulated_robot_survives_a_round_trip(tmp_path):
     ({'command': {'fields': [{'linear.x': 1}, 'angular.z']}}, r'command\.fields .* two different'),
     ({'camera': None}, r'camera is empty; expected fields with values'),
     ({'camera': {'topic': 'camera/front-left'}}, r'camera\.topic .* letters, digits, underscores'),
+    ({'teleop_topic': 'cmd_vel'}, r'topics is .* expected one each for camera, command'),
     ({'camra': {}}, r"unknown field 'camra'; known are robot"),
     ({'odometry': {'topik': 'odom'}}, r"odometry has an unknown field 'topik'"),
     ([], r'contract is list; expected fields'),

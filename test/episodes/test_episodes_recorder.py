@@ -10,7 +10,7 @@ import pytest
 from disks import NoDiskError, slow_disk, small_disk
 
 from vla_nav.contract import Contract, Odometry
-from vla_nav.episodes.bag import BagWriter
+from vla_nav.episodes.bag import BagWriter, _Bag
 from vla_nav.episodes.definitions import standard_types
 from vla_nav.episodes.errors import EpisodeError
 from vla_nav.episodes.message_queue import BoundedQueue, PreRoll, Received
@@ -315,6 +315,39 @@ def test_two_recorders_share_a_folder_without_harm(make):
     names = {first.start(0), second.start(0)}
     assert len(names) == 2
     assert {first.stop().name, second.stop().name} == names
+
+
+def test_a_recorder_that_takes_the_name_at_the_same_moment_is_no_harm(make, monkeypatch):
+    others, open_bag = [], _Bag.open
+
+    def opened(bag):
+        if not others:
+            bag.path.mkdir(parents=True)
+            others.append(bag.path)
+        open_bag(bag)
+
+    monkeypatch.setattr(_Bag, 'open', opened)
+    recorder = make()
+    assert recorder.start(0) == f'{others[0].name}_2'
+    recorder.stop()
+    assert others[0].is_dir()
+
+
+def test_an_instruction_for_the_next_episode_is_not_in_the_one_that_ends(make, monkeypatch):
+    recorder, write = make(), BagWriter.write
+    recorder.take(COMMAND, bytes(52), 2)
+    recorder.start(3)
+
+    def writing(*args):
+        while recorder.recording:
+            time.sleep(0.01)
+        recorder.take(SAID, text('turn'), 5)
+        return write(*args)
+
+    monkeypatch.setattr(BagWriter, 'write', writing)
+    recorder.take(COMMAND, bytes(52), 4)
+    assert contents(recorder.stop())[1].instruction == 'go'
+    assert recorder.instruction == 'turn'
 
 
 @pytest.mark.parametrize(('field', 'value', 'message'), [

@@ -22,7 +22,7 @@ from vla_nav.cli.domain import private_domain
 rosless.ensure()
 
 import rclpy  # noqa: E402
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from geometry_msgs.msg import Twist  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
 from rclpy.context import Context  # noqa: E402
@@ -71,7 +71,6 @@ class Robot:
             'joy': node.create_publisher(Joy, 'joy', qos.RELIABLE),
             'state': node.create_publisher(String, 'drive/state', qos.LATCHED),
             'extra': node.create_publisher(String, 'extra', qos.RELIABLE),
-            'diagnostics': node.create_publisher(DiagnosticArray, '/diagnostics', qos.RELIABLE),
         }
         node.create_subscription(DiagnosticArray, '/diagnostics', self._hear, qos.RELIABLE)
         self._marker = node.create_client(SetBool, 'record/mark')
@@ -101,14 +100,13 @@ class Robot:
     def say(self, text: str) -> None:
         self.publish('instruction', String(data=text))
 
-    def drive_state(self, state: str, model: str = 'nano', instruction: str = 'go') -> None:
-        self.publish('state', messages.json_message(
-            {'state': state, 'reason': '', 'instruction': instruction, 'model': model}))
+    def drive_state(self, state: str) -> None:
+        self.publish('state', messages.json_message({
+            'state': state, 'reason': '', 'instruction': 'go', 'model': 'models/pilot',
+            'model sha256': 'abc123'}))
 
-    def announce_model(self, name: str, sha256: str) -> None:
-        values = [KeyValue(key='model', value=name), KeyValue(key='model sha256', value=sha256)]
-        self.publish('diagnostics', DiagnosticArray(
-            status=[DiagnosticStatus(name='drive: control', values=values)]))
+    def drive_dies(self) -> None:
+        self.node.destroy_publisher(self._publishers.pop('state'))
 
     def teleop(self, v: float, w: float) -> None:
         twist = Twist()

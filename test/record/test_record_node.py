@@ -139,7 +139,6 @@ def test_a_gamepad_does_it_all(start):
 def test_a_human_who_takes_over_is_marked(start, tmp_path):
     robot = start(takeover_hold_s=0.5)
     robot.say('go')
-    robot.announce_model('pilot', 'abc123')
     robot.drive_state('DRIVING')
     robot.until(lambda: robot.figures.get('instruction') == 'go', 'instruction')
     robot.call('start')
@@ -170,14 +169,33 @@ def test_a_human_who_takes_over_is_marked(start, tmp_path):
     assert np.allclose(dataset.actions[~human], [0.2, 0.0])
 
 
+def test_a_policy_that_died_drives_no_more(start):
+    robot = start(takeover_hold_s=0.1)
+    robot.say('go')
+    robot.drive_state('DRIVING')
+    robot.until(lambda: robot.count('drive/state') == 1, 'the state')
+    robot.drive_dies()
+    robot.later('camera', 40)
+    robot.call('start')
+    robot.teleop(0.0, 0.7)
+    robot.later('camera', 10)
+    robot.call('stop')
+    with BagReader(robot.bags()[0]) as bag:
+        assert bag.metadata.policy == ''
+        assert bag.metadata.interventions == ()
+
+
 def test_extra_topics_are_found_and_recorded(start):
-    robot = start(require_instruction=False, extra_topics='extra')
+    robot = start(require_instruction=False, extra_topics='extra, odom, extra')
     robot.until(lambda: robot.count('extra') > 0, 'finding the extra topic')
     robot.call('start')
     robot.later('odom', 10)
     robot.call('stop')
     with BagReader(robot.bags()[0]) as bag:
         assert bag.topics[bag.resolve('extra')][1] >= 8
+        stamps = [(message.header.stamp.sec, message.header.stamp.nanosec)
+                  for _, _, message in bag.messages(bag.resolve('odom'))]
+        assert len(set(stamps)) == len(stamps)
 
 
 def test_every_publisher_s_transforms_are_in_every_episode(start):
@@ -248,7 +266,6 @@ def test_kill_9_costs_at_most_a_second(start):
     robot.say('go')
     robot.until(lambda: robot.figures.get('instruction') == 'go', 'instruction')
     robot.call('start')
-    robot.announce_model('pilot', 'abc123')
     robot.drive_state('DRIVING')
     robot.later('camera', 30)
     robot.teleop(0.0, 0.5)

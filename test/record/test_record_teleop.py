@@ -24,7 +24,23 @@ UP, LEFT, RIGHT, DOWN = '\x1b[A', '\x1b[D', '\x1b[C', '\x1b[B'
 
 
 def test_arrows_are_one_key_each():
-    assert list(split_keys(f'{UP}r{LEFT} ')) == [UP, 'r', LEFT, ' ']
+    assert split_keys(f'{UP}r{LEFT} ') == ([UP, 'r', LEFT, ' '], '')
+
+
+@pytest.mark.parametrize('key', ['\x1b[1;5D', '\x1b[1;2S', '\x1b[3~', '\x1bd', '\x1b[200~'],
+                         ids=['Ctrl-Left', 'Shift-F4', 'Delete', 'Alt-d', 'paste'])
+@pytest.mark.parametrize('wasd', [False, True])
+def test_a_key_of_several_characters_is_none_of_those_within(key, wasd):
+    keys, rest = split_keys(f'r{key}{UP}')
+    assert (keys, rest) == (['r', key, UP], '')
+    assert key not in keymap(wasd)
+
+
+def test_an_arrow_cut_in_two_is_still_one():
+    for cut in (1, 2):
+        keys, rest = split_keys(UP + LEFT[:cut])
+        assert (keys, rest) == ([UP], LEFT[:cut])
+        assert split_keys(rest + LEFT[cut:]) == ([LEFT], '')
 
 
 def test_a_key_counts_for_a_moment_then_the_robot_stands():

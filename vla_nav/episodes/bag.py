@@ -14,19 +14,21 @@ import os
 import shutil
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import KeysView, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from zlib import crc32
 
 import yaml
 from rosbags.interfaces import Connection, Qos
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer, WriterError
 from rosbags.rosbag2.storage_mcap import McapWriter
 
-from vla_nav.episodes.errors import EpisodeError
+from vla_nav.episodes.errors import EpisodeError, NameTaken
 from vla_nav.episodes.metadata import EpisodeMetadata, wall_time
 from vla_nav.episodes.repair import BAG_VERSION, complete, write_metadata
 
@@ -79,6 +81,15 @@ class _Bag(Writer):
     STORAGE_PLUGINS = {StoragePlugin.MCAP: _Storage}
 
 
+def new_bag(root: Path, metadata: EpisodeMetadata, compress: bool) -> BagWriter:
+    """Open a bag named by the time; others may do so in the same folder at the same moment."""
+    name = time.strftime('episode_%Y%m%d_%H%M%S')
+    for number in count(1):
+        with suppress(NameTaken):
+            return BagWriter(root, name if number == 1 else f'{name}_{number}', metadata,
+                             compress=compress)
+
+
 class BagWriter:
     """Writes the messages of one episode; use as a context manager.
 
@@ -90,7 +101,7 @@ class BagWriter:
                  compress: bool = False) -> None:
         """Open `<root>/.partial/<name>`.
 
-        Raises EpisodeError if the name is taken or the folder cannot be written.
+        Raises NameTaken, and EpisodeError if the folder cannot be written.
         """
         self.root = Path(root)
         self.path = self.root / name
@@ -99,19 +110,22 @@ class BagWriter:
         self._topics: dict[str, Connection] = {}
         self._failure: Exception | None = None
         self._updating = threading.Lock()
-        if self.path.exists() or self.partial.exists():
-            raise EpisodeError(f'{self.path} exists already; choose another name')
-        self._bag = _Bag(self.partial, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
-        if compress:
-            self._bag.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        self._bag: _Bag | None = None
         self._lock = -1
         try:
+            if self.path.exists():
+                raise WriterError
+            self._bag = _Bag(self.partial, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
+            if compress:
+                self._bag.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             self._bag.open()
             self._lock = os.open(self.partial, os.O_RDONLY)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._write_sidecar()
             with (self.partial / RESERVE).open('wb') as reserve:
                 os.posix_fallocate(reserve.fileno(), 0, RESERVE_BYTES)
+        except WriterError:
+            raise NameTaken(f'{self.path} exists already; choose another name') from None
         except OSError as error:
             self.discard()
             raise EpisodeError(f'cannot write an episode in {self.root}: {error.strerror}; give '
@@ -198,7 +212,8 @@ class BagWriter:
     def discard(self) -> None:
         """Delete the episode."""
         with suppress(OSError):
-            self._bag.abort()
+            if self._bag:
+                self._bag.abort()
         shutil.rmtree(self.partial, ignore_errors=True)
         if self._lock >= 0:
             os.close(self._lock)

@@ -18,7 +18,7 @@ from rosbags.interfaces import Qos
 
 from vla_nav import __version__
 from vla_nav.contract import Contract
-from vla_nav.episodes.bag import PARTIAL, BagWriter, relabel
+from vla_nav.episodes.bag import BagWriter, new_bag, relabel
 from vla_nav.episodes.definitions import definition, standard_types
 from vla_nav.episodes.errors import EpisodeError
 from vla_nav.episodes.message_queue import BoundedQueue, Latched, PreRoll, Received
@@ -55,6 +55,8 @@ class _Running:
     policy: str = ''
     sha256: str = ''
     spans: list[list[int]] = field(default_factory=list)
+    instruction: str = ''
+    """As it ended: a later one is for the next episode."""
     error: str = ''
     discarded: bool = False
     noted: dict = field(default_factory=dict)
@@ -249,16 +251,10 @@ class Recorder:
         self.check_disk()
 
     def _open(self, now_ns: int, offered: Mapping[str, tuple[Qos, ...]]) -> _Running:
-        base = time.strftime('episode_%Y%m%d_%H%M%S')
-        name, number = base, 1
-        root = self.settings.root
-        while (root / name).exists() or (root / PARTIAL / name).exists():
-            number += 1
-            name = f'{base}_{number}'
         metadata = EpisodeMetadata(
             instruction=self.instruction, contract=self._contract, robot=self._contract.robot,
             started=wall_time(), version=__version__)
-        writer = BagWriter(self.settings.root, name, metadata, compress=self.settings.compress)
+        writer = new_bag(self.settings.root, metadata, self.settings.compress)
         for name in self._topics:
             self._declare(writer, name, offered.get(name, ()))
         return _Running(writer, BoundedQueue(round(self.settings.queue_mb * MEGABYTE)), now_ns)
@@ -266,8 +262,9 @@ class Recorder:
     def _detach(self) -> _Running:
         with self._lock:
             running, self._running = self._running, None
-        if running is None:
-            raise EpisodeError('nothing is being recorded; start an episode first')
+            if running is None:
+                raise EpisodeError('nothing is being recorded; start an episode first')
+            running.instruction = self.instruction
         return running
 
     def _note_human(self, now_ns: int) -> None:
@@ -347,7 +344,8 @@ class Recorder:
     def _facts(self, running: _Running) -> dict[str, object]:
         """Fields of the metadata that change during an episode."""
         return {
-            'instruction': self.instruction or running.writer.metadata.instruction,
+            'instruction': (running.instruction or self.instruction
+                            or running.writer.metadata.instruction),
             'policy': running.policy, 'policy_sha256': running.sha256,
             'interventions': tuple((start, stop) for start, stop in running.spans),
             'dropped': dict(running.queue.dropped),

@@ -280,9 +280,10 @@ class DriveNode(ManagedNode):
             return
         self.output.publish(self._decide)
         with self._showing:  # asked for within, so that no thread shows what was before
-            state, reason = self.doing
+            (state, reason), policy = self.doing, self.worker.policy
             shown = {'state': state, 'reason': reason,
-                     'instruction': self.controller.instruction, 'model': self.models.name}
+                     'instruction': self.controller.instruction, 'model': self.models.name,
+                     'model sha256': policy.sha256 if policy else None}
             if shown == self._shown:
                 return
             self._shown = shown

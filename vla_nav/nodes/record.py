@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from pathlib import Path
 
 from vla_nav import rosless
 from vla_nav.control import State
@@ -45,7 +46,6 @@ _REPORT_PERIOD_S = 1.0
 _TRANSFORMS, _PARTS = 'tf2_msgs/msg/TFMessage', 100
 """Of /tf_static each publisher has its part, which counts for later episodes too."""
 _DRIVING = (State.DRIVING.value, State.TAKEOVER.value)
-_MODEL, _SHA256 = 'model', 'model sha256'
 
 
 class RecordNode(ManagedNode):
@@ -62,8 +62,6 @@ class RecordNode(ManagedNode):
             resolve(self.contract.teleop_topic), self._ended)
         self._state_topic = values['drive_state_topic'] and resolve(values['drive_state_topic'])
         self._simulated = self.get_parameter('use_sim_time').value
-        self._policy = ('', '')
-        self._driver_text = ''
         self._pressed: set[int] = set()
         self._buttons = joy_buttons(values)
         self._recorded: dict[str, RawSubscription] = {}
@@ -96,7 +94,8 @@ class RecordNode(ManagedNode):
             self._record(topic)
         if self._state_topic:
             self._record(RecordedTopic(self._state_topic, STRING, latched=1))
-        self._unknown = list(dict.fromkeys(self._extra))
+        self._unknown = [name for name in dict.fromkeys(self._extra)
+                         if name not in self._recorded]
         self._adapt()
 
     def activate(self) -> None:
@@ -139,8 +138,6 @@ class RecordNode(ManagedNode):
 
     def _serve(self, joy_topic: str) -> None:
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', qos.RELIABLE)
-        self.create_subscription(DiagnosticArray, '/diagnostics', self._hear, qos.RELIABLE,
-                                 callback_group=self._side)
         for name in ('start', 'stop', 'discard'):
             self.create_service(Trigger, f'~/{name}', self._trigger(name),
                                 callback_group=self.transitions)
@@ -172,22 +169,13 @@ class RecordNode(ManagedNode):
             active = state['state'] in _DRIVING and bool(state['instruction'])
         except (ValueError, KeyError, TypeError):
             return
-        self._driver_text = text
-        name, sha256 = self._policy
-        self.recorder.drives(name or str(state.get('model') or ''), sha256, active)
-
-    def _hear(self, message: DiagnosticArray) -> None:
-        """Learn the checkpoint's name and hash from the drive node's diagnostics."""
-        for status in message.status:
-            values = {pair.key: pair.value for pair in status.values}
-            policy = values.get(_MODEL, ''), values.get(_SHA256, '')
-            if policy[1] and policy != self._policy:
-                self._policy = policy
-                if self._driver_text:
-                    self._note_driver(self._driver_text)
+        model, sha256 = (str(state.get(key) or '') for key in ('model', 'model sha256'))
+        self.recorder.drives(Path(model).name, sha256, active)
 
     def _adapt(self) -> None:
         """Find the types of extra topics, and fit subscriptions to their publishers."""
+        if self._state_topic and not self.count_publishers(self._state_topic):
+            self.recorder.drives('', '', False)
         if self._unknown:
             known = dict(self.get_topic_names_and_types())
             found = [name for name in self._unknown if known.get(name)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import select
 import signal
 import sys
@@ -11,7 +12,6 @@ import termios
 import threading
 import time
 import tty
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -43,6 +43,7 @@ ARROWS = {'\x1b[A': 'forward', '\x1b[B': 'back', '\x1b[D': 'left', '\x1b[C': 'ri
           '\x1bOA': 'forward', '\x1bOB': 'back', '\x1bOD': 'left', '\x1bOC': 'right'}
 LETTERS = {'w': 'forward', 's': 'back', 'a': 'left', 'd': 'right'}
 COMMANDS = {'r': 'start', 's': 'stop', 'd': 'discard', 'm': 'success', 'n': 'failure'}
+_KEY = re.compile(r'\x1b\[[0-?]*[ -/]*[@-~]|\x1bO.|\x1b[^\x1b[O]|\x1b(?=\x1b)|[^\x1b]', re.DOTALL)
 PARAMETERS = (
     Parameter('robot', 'sim', 'Robot: the path of a contract, or a name in config/robots/.'),
     Parameter('takeover', False, "Publish on the contract's teleop topic, for the drive node to "
@@ -66,12 +67,16 @@ def keymap(wasd: bool) -> dict[str, str]:
                    if letter not in letters} | letters
 
 
-def split_keys(text: str) -> Iterator[str]:
-    """Split what a terminal sent into keys; an arrow is three characters."""
-    while text:
-        length = 3 if text[:2] in ('\x1b[', '\x1bO') else 1
-        yield text[:length]
-        text = text[length:]
+def split_keys(text: str) -> tuple[list[str], str]:
+    """Split what a terminal sent into keys, and what may be the beginning of another.
+
+    An arrow with Ctrl, or a letter with Alt, is one key too (ECMA-48, 5.4), and none of ours.
+    """
+    keys = []
+    while key := _KEY.match(text):
+        keys.append(key[0])
+        text = text[key.end():]
+    return keys, text
 
 
 @dataclass
@@ -242,12 +247,16 @@ def _ignore_signals() -> None:
 
 
 def _listen(node: TeleopNode) -> None:
+    rest = ''
     while True:
-        if select.select([sys.stdin], [], [], 0.1)[0]:
+        if not select.select([sys.stdin], [], [], 0.1)[0]:
+            rest = ''  # the Escape key by itself
+        else:
             text = os.read(sys.stdin.fileno(), 256).decode(errors='ignore')
             if not text:
                 return
-            for key in split_keys(text):
+            keys, rest = split_keys(rest + text)
+            for key in keys:
                 action = node.keymap.get(key)
                 if action == 'quit':
                     return
