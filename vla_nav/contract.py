@@ -193,6 +193,7 @@ class Contract:
         _require(len(set(topics)) == len(topics), 'topics', topics,
                  "one each for camera, command, instruction, a human's commands and odometry")
         object.__setattr__(self, 'idle_speed', _pair(self.idle_speed, 'idle_speed'))
+        _require(min(self.idle_speed) >= 0.0, 'idle_speed', self.idle_speed, '2 numbers from 0')
 
     @property
     def step_s(self) -> float:

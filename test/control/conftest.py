@@ -13,8 +13,8 @@ class Bench:
     """Feeds a controller as the drive node does, on a simulated clock."""
 
     def __init__(self, **settings) -> None:
-        self.contract = Contract(command=Command(low=(-0.2, -1.0), high=(0.5, 1.0),
-                                                 max_accel=(1.0, 3.0)))
+        self.contract = Contract(idle_speed=(0.4, 0.5), command=Command(
+            low=(-0.2, -1.0), high=(0.5, 1.0), max_accel=(1.0, 3.0)))
         self.settings = ControlSettings(**settings)
         self.controller = Controller(self.settings, self.contract)
         self.now_ns = START_NS

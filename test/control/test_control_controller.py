@@ -168,6 +168,31 @@ def test_the_same_instruction_again_does_not_release_a_fault(driving):
     assert driving.run(1.0)[-1].state is State.FAULT
 
 
+def test_two_publishers_that_repeat_what_they_say_do_not_release_a_stop(driving):
+    def repeat(seconds):
+        for _ in range(seconds):
+            for colour in ('red', 'blue'):
+                driving.controller.instruct(f'go to the {colour} cone')
+                driving.run(0.5)
+        return driving.tick()
+
+    assert repeat(2).state is State.DRIVING
+    driving.controller.stop('stop was called')
+    assert repeat(20).state is State.STOPPED
+    assert driving.controller.instruct('go to the green cone')
+    assert driving.run(0.5)[-1].state is State.DRIVING
+
+
+def test_a_sentence_of_a_moment_ago_is_followed_once_the_robot_is_let_go(driving):
+    driving.controller.instruct('go to the blue box')
+    driving.controller.stop('stop was called')
+    assert driving.controller.instruct('go to the red cone') is False
+    assert driving.run(0.5)[-1].state is State.STOPPED
+    driving.controller.resume(driving.steady_ns)
+    assert driving.run(0.5)[-1].state is State.DRIVING
+    assert driving.controller.instruction == 'go to the red cone'
+
+
 def test_resume_with_the_camera_still_gone_waits_at_zero(driving):
     driving.wait(1.0)
     driving.tick()
@@ -347,6 +372,7 @@ def test_a_refused_instruction_stops_the_robot(driving, text):
 
 
 def test_after_a_refused_instruction_the_old_sentence_drives_on(driving):
+    driving.run(10.0)
     with pytest.raises(InstructionError):
         driving.controller.instruct('')
     assert driving.controller.instruct('go to the red cone')
@@ -394,6 +420,37 @@ def test_a_human_takes_over_at_once(driving):
     decision = driving.tick()
     assert decision.state is State.TAKEOVER
     assert speed(decision) == (-0.1, 0.8)
+
+
+@pytest.mark.parametrize('stop', [
+    lambda controller: controller.stop('stop was called'),
+    lambda controller: [controller.emergency_stop(on) for on in (True, False)],
+], ids=['stop', 'emergency stop'])
+def test_a_stick_that_is_stuck_does_not_drive_on_after_a_stop(driving, stop):
+    def push(seconds):
+        decisions = []
+        for _ in range(round(seconds / 0.05)):
+            driving.controller.teleop(0.2, 0.0, driving.steady_ns)
+            driving.frame()
+            decisions.append(driving.tick())
+            driving.wait(0.05)
+        return decisions
+
+    assert push(1.0)[-1].state is State.TAKEOVER
+    stop(driving.controller)
+    pushed = push(5.0)
+    assert {(speed(d), d.state) for d in pushed} == {(ZERO, State.STOPPED)}
+    assert 'letting go' in pushed[-1].reason
+    driving.wait(driving.settings.takeover_hold_s + 0.01)
+    assert driving.tick().reason == driving.controller._state.latch[1]
+    assert push(0.5)[-1].state is State.TAKEOVER
+
+
+def test_resume_lets_a_human_drive_on(driving):
+    driving.controller.teleop(0.2, 0.0, driving.steady_ns)
+    driving.controller.stop('stop was called')
+    driving.controller.resume(driving.steady_ns)
+    assert driving.tick().state is State.TAKEOVER
 
 
 def test_a_silent_human_means_zero_and_then_the_policy(driving):

@@ -154,6 +154,21 @@ PROTECTIONS = (
         TEXT_CASES, 'bad_instruction'),
     Protection('a repeated instruction releases nothing', (
         Edit(CONTROLLER, 'if text == self._received:', 'if False:'),), TEXT_CASES, 'said_twice'),
+    Protection('several repeated instructions release nothing', (
+        Edit(CONTROLLER, 'new = not self._heard_lately(text)', 'new = True'),), SYSTEM_CASES,
+        'two_sentences'),
+    Protection('a stop beats a human', (
+        Edit(CONTROLLER, 'if not self._human_must_pause:', 'if True:'),), SYSTEM_CASES,
+        'stuck'),
+    Protection('what is obeyed is not what is published', (
+        Edit(DRIVE, '        self._check_topics()\n', ''),), 'nodes/test_nodes_parameters.py',
+        'same_topic'),
+    Protection('an emergency stop is released by a message of now', (
+        Edit(DRIVE, '        if message.data:\n            self._estop(message)',
+             '        self._estop(message)'),), SYSTEM_CASES, 'old_release'),
+    Protection('what a link repeats is not new', (
+        Edit('nodes/latched.py', 'new = message not in self._sent', 'new = True'),),
+        'nodes/test_nodes_latched.py', 'again'),
     Protection('the last commands are zeros', (
         Edit('nodes/command.py', '_LAST_ZEROS if self.in_charge else 0', '0'),), SYSTEM_CASES,
         'told_to_end'),

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import numpy as np
@@ -81,6 +82,58 @@ def test_a_human_s_command_that_is_no_number_is_a_stop(world):
     world.wait_state('TAKEOVER')
     assert np.isfinite([speed for _, *speed in world.commands[heard:]]).all()
     assert not world.moving
+    world.wait_state('DRIVING')
+
+
+def test_a_stick_that_is_stuck_does_not_outdo_a_stop(world):
+    command, let_go = TwistStamped(), threading.Event()
+    command.twist.linear.x = 0.15
+
+    def push():
+        while not let_go.wait(0.05):
+            world.teleop.publish(command)
+
+    stick = threading.Thread(target=push)
+    stick.start()
+    try:
+        world.wait_state('TAKEOVER')
+        world.wait(lambda: world.moving, "the human's command")
+        assert world.call('stop').success
+        world.assert_stands('STOPPED', 'stop was called; a human drives again after letting go')
+    finally:
+        let_go.set()
+        stick.join()
+    world.wait(lambda: world.state['reason'] == 'stop was called', 'a pause')
+    world.teleop.publish(command)
+    world.wait_state('TAKEOVER')
+    world.assert_stands('STOPPED', 'stop was called')
+
+
+def test_an_old_release_of_the_emergency_stop_is_none(world):
+    world.emergency.publish(Bool(data=True))
+    world.assert_stands('ESTOP', 'emergency stop is on')
+    panel = world.node.create_publisher(Bool, 'emergency_stop', qos.LATCHED)
+    panel.publish(Bool(data=False))  # before the node knows this panel
+    world.wait(panel.get_subscription_count, 'the node to find it')
+    world.assert_stands('ESTOP', 'emergency stop is on')
+    panel.publish(Bool(data=False))
+    world.assert_stands('STOPPED', 'emergency stop was released')
+    world.node.destroy_publisher(panel)
+
+
+def test_two_sentences_that_are_repeated_release_no_stop(world):
+    def repeat(times):
+        for _ in range(times):
+            for colour in ('red', 'blue'):
+                world.say(f'go to the {colour} box')
+                time.sleep(0.1)
+
+    repeat(2)
+    world.wait_state('DRIVING')
+    assert world.call('stop').success
+    repeat(5)
+    world.assert_stands('STOPPED', 'stop was called')
+    world.say('go to the green box')
     world.wait_state('DRIVING')
 
 

@@ -53,6 +53,16 @@ def test_a_start_that_ros_refuses_ends_with_its_message(words, variables, messag
     assert 'Traceback' not in done.stderr
 
 
+@pytest.mark.parametrize('words', [
+    ('-r', 'teleop_cmd_vel:=cmd_vel'), ('-p', 'cmd_vel_topic:=/teleop_cmd_vel'),
+    ('-p', 'camera_topic:=/cmd_vel')])
+def test_two_tasks_of_the_same_topic_are_refused(words):
+    done = start('drive', *words)
+    assert done.returncode == 2
+    assert 'give each its own' in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
 def test_a_bad_robot_file_is_named_with_its_field(tmp_path):
     robot = tmp_path / 'robot.yaml'
     robot.write_text('robot: x\nrate_hz: -1.0\n')

@@ -18,7 +18,12 @@ NO_INSTRUCTION = 'no instruction yet'
 FIRST_ACTION = 'waiting for the first action of the policy'
 USED_UP = 'actions used up: the policy is late'
 HUMAN = 'a human drives'
+PAUSE = 'a human drives again after letting go for a moment'
 EMERGENCY = 'emergency stop is on'
+STANDING = 0.01
+"""m/s or rad/s: up to this, what the camera sees may stay the same."""
+REPEATS_NS = 10_000_000_000
+"""A sentence heard again within this time is one that a publisher repeats."""
 
 
 class Task(NamedTuple):
@@ -59,15 +64,16 @@ class Controller:
         self._clock = ClockWatch()
         self._executor = ChunkExecutor(settings.execution_horizon, settings.interpolate)
         self._limiter = Limiter(contract.command)
-        self._idle0, self._idle1 = contract.idle_speed
         self._stale_ns = round(settings.stale_timeout_s * 1e9)
         self._teleop_ns = round(settings.teleop_timeout_s * 1e9)
         self._hold_ns = round(settings.takeover_hold_s * 1e9)
         self._max_dt_s = 2.0 * settings.period_s
         self._received: str | None = None
+        self._heard_ns: dict[str, int] = {}
         self._hold: str | None = None
         self._human: tuple[float, float] = (0.0, 0.0)
         self._human_ns: int | None = None
+        self._human_must_pause = False
         self._chunk_arrival_ns = 0
         self._chunk_is_new = False
         self._moving_since_ns: int | None = None
@@ -81,10 +87,11 @@ class Controller:
     # What a human wants.
 
     def instruct(self, text: str) -> bool:
-        """Take an instruction; False if it is the one received last, which changes nothing.
+        """Take an instruction; False if it is a repetition, which releases no stop or fault.
 
-        A publisher may repeat its sentence for ever, so a repetition does not release a fault.
-        Raises InstructionError for a text that cannot be one; the robot then stands still, since
+        Publishers may repeat their sentences for ever: the one received last changes nothing at
+        all, another one heard a moment ago is followed, once somebody lets the robot go. Raises
+        InstructionError for a text that cannot be one; the robot then stands still, since
         whoever sent it wanted something else than what the robot was doing.
         """
         with self._lock:
@@ -97,8 +104,10 @@ class Controller:
             except InstructionError as error:
                 self._state.stop(f'instruction refused: {error}')
                 raise
-            self._start(lambda: self._state.instruct(checked))
-            return True
+            new = not self._heard_lately(text)
+            release = new or self._state.latch is None
+            self._start(lambda: self._state.instruct(checked, release))
+            return release
 
     def clear_instruction(self) -> None:
         """Have no instruction any more: stand and wait for one."""
@@ -110,6 +119,7 @@ class Controller:
         """Stand still until resume or a new instruction."""
         with self._lock:
             self._state.stop(reason)
+            self._human_must_pause = self._human_drives(self._ticked_ns or 0)
 
     def resume(self, steady_ns: int) -> tuple[bool, str]:
         """Release a stop or fault; returns whether that was possible, and what happens now."""
@@ -118,6 +128,7 @@ class Controller:
                 return True, f'nothing to resume: {self._decision.state.value}'
             if not self._state.resume():
                 return False, f'{EMERGENCY}; release it first'
+            self._human_must_pause = False
             self._executor.clear()
             self._policy.fed()
             self._camera.forgive(steady_ns)
@@ -128,11 +139,18 @@ class Controller:
     def emergency_stop(self, on: bool) -> None:
         """Switch the emergency stop. Released, the robot needs resume or a new instruction."""
         with self._lock:
+            if self._state.estop and not on:
+                self._human_must_pause = self._human_drives(self._ticked_ns or 0)
             self._state.emergency(on)
 
     def teleop(self, v0: float, v1: float, steady_ns: int) -> None:
-        """Take a human's command: it is driven at once, instead of the policy's."""
+        """Take a human's command: it is driven at once, instead of the policy's.
+
+        Not so the commands that go on after a stop: a stick may be stuck.
+        """
         with self._lock:
+            if not self._human_drives(steady_ns):
+                self._human_must_pause = False
             self._human = (v0, v1)
             self._human_ns = steady_ns
 
@@ -142,6 +160,19 @@ class Controller:
         self._policy.fed()
         if was_latched or self._state.instruction is None:
             self._executor.clear()
+        if self._state.latch is None:
+            self._human_must_pause = False
+
+    def _heard_lately(self, text: str) -> bool:
+        now_ns = self._ticked_ns or 0
+        self._heard_ns = {said: heard_ns for said, heard_ns in self._heard_ns.items()
+                          if now_ns - heard_ns <= REPEATS_NS}
+        lately = text in self._heard_ns
+        self._heard_ns[text] = now_ns
+        return lately
+
+    def _human_drives(self, steady_ns: int) -> bool:
+        return self._human_ns is not None and steady_ns - self._human_ns <= self._hold_ns
 
     # What the camera and the policy bring.
 
@@ -232,7 +263,7 @@ class Controller:
             if state not in (State.DRIVING, State.TAKEOVER):
                 self._limiter.stop()
             v0, v1 = self._limiter.v0, self._limiter.v1
-            if abs(v0) <= self._idle0 and abs(v1) <= self._idle1:
+            if abs(v0) <= STANDING and abs(v1) <= STANDING:
                 self._moving_since_ns = None
             elif self._moving_since_ns is None:
                 self._moving_since_ns = steady_ns
@@ -245,8 +276,12 @@ class Controller:
         machine = self._state
         if machine.estop:
             return State.ESTOP, EMERGENCY
-        if self._human_ns is not None and steady_ns - self._human_ns <= self._hold_ns:
-            return self._takeover(steady_ns)
+        if self._human_drives(steady_ns):
+            if not self._human_must_pause:
+                return self._takeover(steady_ns)
+            if machine.latch:
+                state, reason = machine.latch
+                return state, f'{reason}; {PAUSE}'
         if machine.latch:
             return machine.latch
         if machine.instruction is None:

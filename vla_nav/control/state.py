@@ -47,10 +47,10 @@ class StateMachine:
         self.epoch = 0
         """Counts starts; what the policy computed for an earlier one is not driven."""
 
-    def instruct(self, text: str) -> None:
-        """Start on a new instruction, whatever stopped the robot before."""
+    def instruct(self, text: str, release: bool) -> None:
+        """Start on a new instruction; `release` says whether that ends a stop or fault."""
         self.instruction = text
-        if self.latch:
+        if self.latch and release:
             self._start()
         self.epoch += 1
 

@@ -73,6 +73,7 @@ class DriveNode(ManagedNode):
         super().__init__('drive')
         values = declare(self, PARAMETERS)
         self.contract = robot_contract(values)
+        self._check_topics()
         settings = control_settings(values)
         command, camera = self.contract.command, self.contract.camera
         self.controller = Controller(settings, self.contract,
@@ -112,6 +113,20 @@ class DriveNode(ManagedNode):
         if values['autostart']:
             self.autostart()
 
+    def _check_topics(self) -> None:
+        contract, names = self.contract, {}
+        topics = {'command': contract.command.topic, "a human's commands": contract.teleop_topic,
+                  'camera': contract.camera.topic, 'instruction': contract.instruction_topic,
+                  'emergency stop': 'emergency_stop'}
+        if contract.odometry:
+            topics['odometry'] = contract.odometry.topic
+        for what, topic in topics.items():
+            name = self.resolve_topic_name(topic)
+            if name in names:
+                raise VlaNavError(f'{name} is the topic of {names[name]} and of {what}; give each '
+                                  'its own, in the robot file or by remapping')
+            names[name] = what
+
     def _subscribe(self) -> None:
         contract = self.contract
         images, orders = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
@@ -126,11 +141,12 @@ class DriveNode(ManagedNode):
                                      callback_group=self._side)
         self._instruction = LatchedSubscription(self, String, contract.instruction_topic,
                                                 self._instruct, orders)
-        self._emergency = LatchedSubscription(self, Bool, 'emergency_stop', self._estop, orders,
-                                              **qos.SILENT)
-        # A button that publishes best effort must stop the robot too; to hear it twice is no harm.
-        self.create_subscription(Bool, 'emergency_stop', self._estop, qos.SENSOR,
-                                 callback_group=orders)
+        # A button of any kind must stop the robot; to hear it more than once is no harm.
+        for profile in (qos.RELIABLE, qos.SENSOR):
+            self.create_subscription(Bool, 'emergency_stop', self._estop, profile,
+                                     callback_group=orders, **qos.SILENT)
+        self.create_subscription(Bool, 'emergency_stop', self._estop_before, qos.LATCHED,
+                                 callback_group=orders, **qos.SILENT)
 
     def _serve(self) -> None:
         self.create_service(Trigger, '~/stop', self._stop, callback_group=self._side)
@@ -189,6 +205,11 @@ class DriveNode(ManagedNode):
     def _estop(self, message: Bool) -> None:
         self.controller.emergency_stop(message.data)
         self._tick()
+
+    def _estop_before(self, message: Bool) -> None:
+        """Heed what may have been said long ago: that is no release."""
+        if message.data:
+            self._estop(message)
 
     def _teleop(self, message) -> None:
         if self.output.in_charge:

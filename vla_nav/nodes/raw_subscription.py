@@ -23,10 +23,9 @@ from rclpy.qos import (  # noqa: E402
     QoSProfile,
     ReliabilityPolicy,
 )
-from rclpy.subscription import Subscription  # noqa: E402
 
 from vla_nav.nodes import qos  # noqa: E402
-from vla_nav.nodes.latched import Pairs  # noqa: E402
+from vla_nav.nodes.latched import WITH_INFO, Pairs  # noqa: E402
 
 _DEPTH = 100
 _IMAGE_DEPTH = 20
@@ -34,7 +33,6 @@ _LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=_DEPTH, reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """DDS counts the messages of all publishers of a topic together."""
-_WITH_INFO = hasattr(Subscription, 'CallbackType')
 _FOREVER = QosTime(2147483647, 4294967295)
 
 OnBytes = Callable[[str, bytes, int], None]
@@ -92,7 +90,7 @@ class RawSubscription:
 
     def _create(self, profile: QoSProfile, on_bytes: OnBytes, **events):
         topic = self.topic
-        if _WITH_INFO:
+        if WITH_INFO:
             def callback(data, info):
                 on_bytes(topic, bytes(data), info['source_timestamp'])
         else:
@@ -104,7 +102,7 @@ class RawSubscription:
     def _once(self, source: int) -> OnBytes:
         """Pass a message on unless the other subscription just did."""
         def take(topic: str, data: bytes, publish_ns: int) -> None:
-            if self._pairs.is_new(source, data):
+            if self._pairs.is_new(source, data, publish_ns):
                 self._on_bytes(topic, data, publish_ns)
 
         return take
