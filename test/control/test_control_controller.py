@@ -162,7 +162,7 @@ def test_a_new_instruction_releases_a_fault(driving):
 
 
 def test_the_same_instruction_again_does_not_release_a_fault(driving):
-    driving.wait(1.0)
+    driving.wait(20.0)
     driving.tick()
     assert driving.controller.instruct('go to the red cone') is False
     assert driving.run(1.0)[-1].state is State.FAULT

@@ -153,7 +153,8 @@ PROTECTIONS = (
         Edit(CONTROLLER, "self._state.stop(f'instruction refused: {error}')", 'pass'),),
         TEXT_CASES, 'bad_instruction'),
     Protection('a repeated instruction releases nothing', (
-        Edit(CONTROLLER, 'if text == self._received:', 'if False:'),), TEXT_CASES, 'said_twice'),
+        Edit(CONTROLLER, 'if text == self._received:', 'if False:'),),
+        'control/test_control_controller.py', 'same_instruction_again'),
     Protection('several repeated instructions release nothing', (
         Edit(CONTROLLER, 'new = not self._heard_lately(text)', 'new = True'),), SYSTEM_CASES,
         'two_sentences'),
@@ -164,11 +165,11 @@ PROTECTIONS = (
         Edit(DRIVE, '        self._check_topics()\n', ''),), 'nodes/test_nodes_parameters.py',
         'same_topic'),
     Protection('an emergency stop is released by a message of now', (
-        Edit(DRIVE, '        if message.data:\n            self._estop(message)',
-             '        self._estop(message)'),), SYSTEM_CASES, 'old_release'),
+        Edit('nodes/latched.py', 'heeded = source == 0 or counts(message.data)', 'heeded = True'),
+    ), 'nodes/test_nodes_latched.py', 'does_not_count'),
     Protection('what a link repeats is not new', (
-        Edit('nodes/latched.py', 'new = message not in self._sent', 'new = True'),),
-        'nodes/test_nodes_latched.py', 'again'),
+        Edit('nodes/latched.py', 'new = not done and now_ns - first_ns <= _PAIR_NS',
+             'new = True'),), 'nodes/test_nodes_latched.py', 'again or in_time'),
     Protection('the last commands are zeros', (
         Edit('nodes/command.py', '_LAST_ZEROS if self.in_charge else 0', '0'),), SYSTEM_CASES,
         'told_to_end'),

@@ -109,18 +109,6 @@ def test_a_stick_that_is_stuck_does_not_outdo_a_stop(world):
     world.assert_stands('STOPPED', 'stop was called')
 
 
-def test_an_old_release_of_the_emergency_stop_is_none(world):
-    world.emergency.publish(Bool(data=True))
-    world.assert_stands('ESTOP', 'emergency stop is on')
-    panel = world.node.create_publisher(Bool, 'emergency_stop', qos.LATCHED)
-    panel.publish(Bool(data=False))  # before the node knows this panel
-    world.wait(panel.get_subscription_count, 'the node to find it')
-    world.assert_stands('ESTOP', 'emergency stop is on')
-    panel.publish(Bool(data=False))
-    world.assert_stands('STOPPED', 'emergency stop was released')
-    world.node.destroy_publisher(panel)
-
-
 def test_two_sentences_that_are_repeated_release_no_stop(world):
     def repeat(times):
         for _ in range(times):

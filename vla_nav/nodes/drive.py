@@ -141,12 +141,12 @@ class DriveNode(ManagedNode):
                                      callback_group=self._side)
         self._instruction = LatchedSubscription(self, String, contract.instruction_topic,
                                                 self._instruct, orders)
-        # A button of any kind must stop the robot; to hear it more than once is no harm.
-        for profile in (qos.RELIABLE, qos.SENSOR):
-            self.create_subscription(Bool, 'emergency_stop', self._estop, profile,
-                                     callback_group=orders, **qos.SILENT)
-        self.create_subscription(Bool, 'emergency_stop', self._estop_before, qos.LATCHED,
-                                 callback_group=orders, **qos.SILENT)
+        # Of what was said before, only a stop counts: it may be long ago that one was released.
+        self._emergency = LatchedSubscription(self, Bool, 'emergency_stop', self._estop, orders,
+                                              counts=bool, **qos.SILENT)
+        # A button that publishes best effort must stop the robot too; to hear it twice is no harm.
+        self.create_subscription(Bool, 'emergency_stop', self._estop, qos.SENSOR,
+                                 callback_group=orders)
 
     def _serve(self) -> None:
         self.create_service(Trigger, '~/stop', self._stop, callback_group=self._side)
@@ -205,11 +205,6 @@ class DriveNode(ManagedNode):
     def _estop(self, message: Bool) -> None:
         self.controller.emergency_stop(message.data)
         self._tick()
-
-    def _estop_before(self, message: Bool) -> None:
-        """Heed what may have been said long ago: that is no release."""
-        if message.data:
-            self._estop(message)
 
     def _teleop(self, message) -> None:
         if self.output.in_charge:

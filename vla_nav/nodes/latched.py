@@ -25,23 +25,28 @@ class Pairs:
 
     A transient-local reader gets what was said before it came, but is not connected to volatile
     writers such as `ros2 topic pub`; a volatile reader hears both kinds, from now on only. What
-    a latched writer said last comes again whenever its link does: it is known by when it was
-    sent. Where nobody tells that, the same from both within half a second is taken for one.
+    a latched writer said last comes again, to both, whenever its link does: it is known by when
+    it was sent. Where nobody tells that, the same from both within half a second is taken for one.
     """
 
     def __init__(self) -> None:
-        self._sent: deque = deque(maxlen=_REMEMBERED)
+        self._sent: dict[tuple[int, int], tuple[int, bool]] = {}
+        """When each was heard first, and whether it was heeded."""
         self._heard: tuple[deque, deque] = (deque(maxlen=32), deque(maxlen=32))
 
-    def is_new(self, source: int, content: object, sent_ns: int = 0) -> bool:
-        """Whether this, heard by subscription 0 or 1, was not heard before."""
+    def is_new(self, source: int, content: object, sent_ns: int = 0, heeded: bool = True) -> bool:
+        """Whether this, heard by subscription 0 or 1, is new; not `heeded`, the other's may be."""
+        now_ns = time.monotonic_ns()
         if sent_ns > 0:
             message = sent_ns, hash(content)
-            new = message not in self._sent
-            if new:
-                self._sent.append(message)
-            return new
-        now_ns = time.monotonic_ns()
+            first_ns, done = self._sent.pop(message, (now_ns, False))
+            new = not done and now_ns - first_ns <= _PAIR_NS
+            self._sent[message] = first_ns, done or (new and heeded)
+            if len(self._sent) > _REMEMBERED:
+                del self._sent[next(iter(self._sent))]
+            return new and heeded
+        if not heeded:
+            return False
         other = self._heard[1 - source]
         while other and now_ns - other[0][1] > _PAIR_NS:
             other.popleft()
@@ -54,16 +59,22 @@ class Pairs:
 
 
 class LatchedSubscription:
-    """Two subscriptions on one topic of a std_msgs type, each message handled once."""
+    """Two subscriptions on one topic of a std_msgs type, each message handled once.
 
-    def __init__(self, node, kind, topic: str, callback, callback_group=None, **events) -> None:
-        pairs = Pairs()
+    `counts` tells of what may have been said before anybody listened whether it is handled.
+    """
+
+    def __init__(self, node, kind, topic: str, callback, callback_group=None, *,
+                 counts: Callable[[object], bool] = lambda data: True, **events) -> None:
+        self._pairs = Pairs()
 
         def once(source: int) -> Callable:
-            if WITH_INFO:
-                return lambda message, info: pairs.is_new(
-                    source, message.data, info['source_timestamp']) and callback(message)
-            return lambda message: pairs.is_new(source, message.data) and callback(message)
+            def take(message, info) -> None:
+                heeded = source == 0 or counts(message.data)
+                if self._pairs.is_new(source, message.data, info['source_timestamp'], heeded):
+                    callback(message)
+
+            return take if WITH_INFO else lambda message: take(message, {'source_timestamp': 0})
 
         self._subscriptions = [
             node.create_subscription(kind, topic, once(0), qos.RELIABLE,
