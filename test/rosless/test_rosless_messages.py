@@ -9,7 +9,14 @@ from geometry_msgs.msg import Pose, PoseWithCovariance, Twist, TwistStamped, Vec
 from nav_msgs.msg import Odometry, Path
 from rcl_interfaces.msg import Log, ParameterDescriptor
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
+from sensor_msgs.msg import (
+    CameraInfo,
+    CompressedImage,
+    Image,
+    JointState,
+    LaserScan,
+    PointCloud2,
+)
 from std_msgs.msg import ByteMultiArray, Empty, Float32MultiArray, Header, String
 from std_srvs.srv import SetBool, Trigger
 
@@ -141,3 +148,18 @@ def test_cdr_round_trip(message):
 def test_cdr_bytes_of_a_twist():
     data = serialize_message(Twist(linear=Vector3(x=1.0)))
     assert data[4:] == np.array([1, 0, 0, 0, 0, 0], dtype='<f8').tobytes()
+
+
+@pytest.mark.parametrize('wire, text', [
+    (b'\x03\0\0\0K\xfc\0', 'K\ufffd'), (b'\0\0\0\0', ''), (b'\x04\0\0\0a\0b\0', 'a')])
+def test_a_string_of_bytes_that_are_no_text(wire, text):
+    """Such as Latin-1 of an old driver: the rest of the message still counts."""
+    assert deserialize_message(b'\0\x01\0\0' + wire, String) == String(data=text)
+    stamp = b'\0\x01\0\0' + bytes(8)
+    assert deserialize_message(stamp + wire, Header) == Header(frame_id=text)
+
+
+def test_strings_of_bytes_that_are_no_text_in_a_list():
+    data = serialize_message(JointState(name=['aXX', 'b'], position=[1.5]))
+    heard = deserialize_message(data.replace(b'XX', b'\xfcX'), JointState)
+    assert heard == JointState(name=['a\ufffdX', 'b'], position=[1.5])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache, lru_cache
 from pathlib import Path
+from struct import Struct
 from types import SimpleNamespace
 
 from rosbags.interfaces import Nodetype
@@ -13,6 +14,7 @@ from rosbags.serde.cdr import (
     generate_getsize_cdr,
     generate_serialize_cdr,
 )
+from rosbags.serde.utils import check_string
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -25,6 +27,7 @@ _STORES = {
     'kilted': Stores.ROS2_KILTED,
 }
 PADDING_FIELD = 'structure_needs_at_least_one_member'
+_TEXT = (Nodetype.NAME, 'string')
 
 
 class MessageStore(Typestore):
@@ -34,6 +37,15 @@ class MessageStore(Typestore):
     (`_wire_name`), and builds itself from the deserialised values (`_from_wire`).
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        # rosbags refuses a whole message for a string that is not UTF-8: to its deserialisers
+        # a string is a message, of this one's making.
+        self.cache[_TEXT[1]] = SimpleNamespace(
+            fields=[('', (Nodetype.BASE, ('string', 0)))], cls=None,
+            deserialize_cdr_le=_text_reader('<'), deserialize_cdr_be=_text_reader('>'),
+        )
+
     def get_msgdef(self, typename: str):
         """The (de)serialiser of a type; generated at its first use."""
         if typename not in self.cache:
@@ -41,6 +53,7 @@ class MessageStore(Typestore):
 
             cls = message_class(typename)
             entries = [(cls._wire_name(name), d) for name, d in self.fielddefs[typename][1]]
+            readable = [(name, _with_text(desc)) for name, desc in entries]
             getsize, size = generate_getsize_cdr(entries, self)
             self.cache[typename] = SimpleNamespace(
                 name=typename,
@@ -50,8 +63,8 @@ class MessageStore(Typestore):
                 getsize_cdr=getsize,
                 serialize_cdr_le=generate_serialize_cdr(entries, self, 'le'),
                 serialize_cdr_be=generate_serialize_cdr(entries, self, 'be'),
-                deserialize_cdr_le=generate_deserialize_cdr(entries, self, 'le'),
-                deserialize_cdr_be=generate_deserialize_cdr(entries, self, 'be'),
+                deserialize_cdr_le=generate_deserialize_cdr(readable, self, 'le'),
+                deserialize_cdr_be=generate_deserialize_cdr(readable, self, 'be'),
             )
         return self.cache[typename]
 
@@ -119,6 +132,27 @@ def _without_char(desc):
     if kind in (Nodetype.ARRAY, Nodetype.SEQUENCE):
         return (kind, (_without_char(detail[0]), detail[1]))
     return (kind, ('uint8', 0)) if detail == ('char', 0) else desc
+
+
+def _with_text(desc):
+    kind, detail = desc
+    if kind in (Nodetype.ARRAY, Nodetype.SEQUENCE):
+        return (kind, (_with_text(detail[0]), detail[1]))
+    return _TEXT if kind == Nodetype.BASE and detail[0] == 'string' else desc
+
+
+def _text_reader(order: str):
+    # As rclpy reads a string: up to a NUL, wrong bytes replaced, a length of 0 for ''.
+    unpack = Struct(f'{order}I').unpack_from
+
+    def read(data, pos: int, cls, typestore) -> tuple[str, int]:
+        (length,) = unpack(data, pos)
+        if length:
+            check_string(data, pos, length, cdr=True)
+        end = pos + 4 + length
+        return bytes(data[pos + 4 : end]).partition(b'\0')[0].decode(errors='replace'), end
+
+    return read
 
 
 @lru_cache(maxsize=1)
