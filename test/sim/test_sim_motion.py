@@ -155,6 +155,20 @@ def test_a_new_instruction_starts_a_new_task(make_scene):
     assert simulation.distance_m == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize('seed', range(4))
+def test_what_a_robot_has_bumped_into_counts_again_once_it_has_left(make_scene, seed):
+    scene = make_scene(('cone', 'red', 1.2, 0.0), ('box', 'blue', -2.0, 0.0))
+    simulation = Simulation(scene, seed)
+    assert drive(simulation, (0.5, 0.0), 5.0) is Outcome.COLLISION
+    simulation.retarget(1)
+    assert drive(simulation, (0.3, 0.0), 1.0) is Outcome.RUNNING
+    assert simulation.scene.objects[0].gap_m(*simulation.pose[:2]) >= 0.17  # blocked all the same
+    assert drive(simulation, (0.0, 1.0), 2 * math.pi) is Outcome.RUNNING
+    drive(simulation, (-0.3, 0.0), 1.0)
+    assert drive(simulation, (0.5, 0.0), 4.0) is Outcome.COLLISION
+    assert simulation.collided
+
+
 @pytest.mark.parametrize('duration_s', [0.0, -0.1, 0.03])
 def test_a_duration_off_the_grid_is_refused(duration_s):
     with pytest.raises(SimError, match='positive multiple of 0.02'):

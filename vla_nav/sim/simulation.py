@@ -10,6 +10,9 @@ from vla_nav.sim.renderer import Renderer, shared_renderer
 from vla_nav.sim.scene import ROBOT_RADIUS_M, Scene, SimError
 from vla_nav.sim.task import TIME_LIMIT_S, Judge, Outcome
 
+_CLEAR_M = 0.03
+"""Gap from which on a robot has left what it touched: more than the wheels' noise on a turn."""
+
 
 def check_fields(contract: Contract) -> None:
     """Raise SimError unless the contract's commands are what the simulated base obeys."""
@@ -25,7 +28,8 @@ class Simulation:
     For rollouts, `step(action)` holds a command for a while; for a node, `command` and `advance`
     let commands grow old as they do on a robot. Motion goes on after the outcome is settled, so
     that a next instruction (`retarget`) can follow. A robot that touches something stays there
-    until it turns away.
+    until it turns away; what it still stands at when the next instruction comes, is no collision
+    of that one.
     """
 
     def __init__(self, scene: Scene, seed: int | None = None, *,
@@ -36,6 +40,7 @@ class Simulation:
                          settings or BaseSettings())
         self.collided = False
         """Whether the robot touched anything since the instruction was given."""
+        self._still_there = False  # at what it touched before the instruction
         self._time_limit_s = time_limit_s
         self._judge = Judge(scene, time_limit_s=time_limit_s)
         self._renderer = renderer
@@ -108,6 +113,7 @@ class Simulation:
     def retarget(self, index: int, template: str = 'go to the {colour} {shape}') -> None:
         """Name another object from here on: a new task with its own time limit."""
         self.scene = self.scene.with_target(index, template)
+        self._still_there |= self.collided
         self.collided = False
         self._judge = Judge(self.scene, self.time_s, self._time_limit_s)
         self._path = [self.pose]
@@ -126,10 +132,12 @@ class Simulation:
     def _advance(self):
         before = self.base.pose
         self.base.advance()
-        touched = self.scene.clearance_m(*self.pose[:2]) < ROBOT_RADIUS_M
-        if touched:
-            self.collided = True
+        gap_m = self.scene.clearance_m(*self.pose[:2]) - ROBOT_RADIUS_M
+        if gap_m < 0:
             self.base.block((*before[:2], self.pose[2]))
+        self._still_there &= gap_m < _CLEAR_M
+        touched = gap_m < 0 and not self._still_there
+        self.collided |= touched
         if self.outcome is Outcome.RUNNING:  # A node drives on for days.
             self._path.append(self.pose)
         self._judge.observe(self.time_s, *self.pose[:2], *self.velocity, touched)
