@@ -1,5 +1,7 @@
 """Parameters: declaring, types, ranges, callbacks, files, and the services that reach them."""
 
+import math
+
 import pytest
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -233,6 +235,24 @@ def test_overrides_of_the_command_line(make_node):
     assert node.declare_parameter('s', 'd', ignore_override=True).value == 'd'
 
 
+@pytest.mark.parametrize('text, value', [
+    ('1e3', 1000.0), ('5e-1', 0.5), ('3.', 3.0), ('-.inf', -math.inf), ('inf', math.inf),
+    ('+5', 5), ('010', 8), ('08', 8.0), ('-0x10', -16), ('9223372036854775808', 2.0**63),
+    ('y', True), ('Off', False), ('yEs', 'yEs'), ('"5"', '5'), ("'on'", 'on'), ('!!str 5', '5'),
+    ('2024_05', '2024_05'), ('1:30', '1:30'), ('2024-01-01', '2024-01-01'), ('null', 'null'),
+    ('~', '~'), ('0b11', '0b11'), ('1e400', '1e400'), ('[y, n]', [True, False]),
+    ('[1e3, 2.5]', [1000.0, 2.5]), ('[1:30, "1"]', ['1:30', '1']),
+])
+def test_values_are_read_as_rcl_reads_them(make_node, tmp_path, text, value):
+    path = tmp_path / 'robot.yaml'
+    path.write_text(f'/**: {{ros__parameters: {{y: {text}}}}}')
+    for words in (['-p', f'y:={text}'], ['--params-file', str(path)]):
+        node = make_node(cli_args=['--ros-args', *words],
+                         automatically_declare_parameters_from_overrides=True)
+        found = node.get_parameter('y').value
+        assert (type(found), found) == (type(value), value)
+
+
 def test_an_override_of_the_wrong_type_is_refused(make_node):
     node = make_node(cli_args=['--ros-args', '-p', 'p:=fast'])
     with pytest.raises(InvalidParameterTypeException):
@@ -276,7 +296,9 @@ def test_a_parameter_file_with_patterns(make_node, tmp_path):
     assert (node.get_parameter('p').value, node.get_parameter('q').value) == (1, 2)
 
 
-@pytest.mark.parametrize('content', [None, 'a: [', 'tested: {p: 1}'])
+@pytest.mark.parametrize('content', [
+    None, 'a: [', 'tested: {p: 1}', 'tested: {ros__parameters: {p: }}',
+    'tested: {ros__parameters: }', 'tested: {ros__parameters: {p: &a 1, q: *a}}'])
 def test_a_bad_parameter_file_is_refused(make_node, tmp_path, content):
     path = tmp_path / 'robot.yaml'
     if content is not None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import yaml
 
 from .exceptions import RCLError, UnknownROSArgsError
 from .names import Remap
+from .parameter_file import load_parameter_file, parse_value
 
 _FLAGS = {
     f'--{switch}-{kind}-logs'
@@ -128,89 +126,6 @@ def _parse_parameter(text: str) -> tuple[str, str, object]:
         raise RCLError(f"parameter '{text}' is not of the form name:=value")
     node, _, name = left.rpartition(':')
     return node or '/**', name, parse_value(value, f'-p {text}')
-
-
-def parse_value(text: str, where: str) -> object:
-    """A parameter's value from YAML text, as `ros2 param set` reads it."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RCLError(f'{where}: not a YAML value: {error}') from None
-    if isinstance(value, (str, bool, int, float)):
-        return value
-    if value is None:
-        return ''
-    if isinstance(value, list):
-        return _checked_list(value, where)
-    return text
-
-
-def _checked_list(value: list, where: str) -> list:
-    kinds = {type(item) for item in value}
-    if kinds == {int, float}:
-        return [float(item) for item in value]
-    if len(kinds) > 1 or not kinds <= {bool, int, float, str}:
-        names = ', '.join(sorted(kind.__name__ for kind in kinds))
-        raise RCLError(f'{where}: a list parameter holds one type of value, found {names}')
-    return value
-
-
-def load_parameter_file(path: str) -> list[tuple[str, str, object]]:
-    """(node pattern, parameter, value) from a ROS parameter file, wildcards first.
-
-    Raises:
-        RCLError: the file cannot be read, is not YAML, or lacks `ros__parameters`.
-    """
-    try:
-        text = Path(path).read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError) as error:
-        raise RCLError(f'parameter file {path}: {getattr(error, "strerror", error)}') from None
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RCLError(f'parameter file {path} is not YAML: {error}') from None
-    if content is None:
-        return []
-    if not isinstance(content, dict):
-        raise RCLError(f'parameter file {path}: expected node names, found {content!r}')
-    found: list[tuple[str, str, object]] = []
-    _collect_nodes(path, '', content, found)
-    return sorted(found, key=lambda entry: '*' not in entry[0])
-
-
-def _collect_nodes(path: str, prefix: str, content: dict, found: list) -> None:
-    for key, value in content.items():
-        if not isinstance(value, dict):
-            raise RCLError(
-                f"parameter file {path}: '{prefix}/{key}' has no 'ros__parameters:' section"
-            )
-        pattern = '/'.join(filter(None, [prefix, str(key).strip('/')]))
-        for name, inner in value.items():
-            if name == 'ros__parameters':
-                _collect_values(path, pattern, '', inner or {}, found)
-            elif isinstance(inner, dict):
-                _collect_nodes(path, pattern, {name: inner}, found)
-            else:
-                raise RCLError(
-                    f"parameter file {path}: '{key}: {name}:' is outside 'ros__parameters:';"
-                    ' put it below that key'
-                )
-
-
-def _collect_values(path: str, pattern: str, prefix: str, content, found: list) -> None:
-    if not isinstance(content, dict):
-        raise RCLError(f"parameter file {path}: '{pattern}' holds {content!r}, not names")
-    for name, value in content.items():
-        full = f'{prefix}{name}'
-        where = f"parameter file {path}: '{full}'"
-        if isinstance(value, dict):
-            _collect_values(path, pattern, f'{full}.', value, found)
-        elif isinstance(value, list):
-            found.append((f'/{pattern}', full, _checked_list(value, where)))
-        elif isinstance(value, (bool, int, float, str)):
-            found.append((f'/{pattern}', full, value))
-        elif value is not None:
-            raise RCLError(f'{where} is a {type(value).__name__}; quote it to make it a string')
 
 
 def _pattern_matches(pattern: str, node_name_full: str) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from array import array
 from enum import Enum
 
-from .arguments import load_parameter_file, parse_value
+import yaml
+
+from .exceptions import RCLError
 from .messages import message_class
+from .parameter_file import checked_list, load_parameter_file
 
 PARAMETER_SEPARATOR_STRING = '.'
 _FIELDS = {
@@ -119,10 +122,14 @@ def parameter_value_to_python(parameter_value):
 
 
 def get_parameter_value(string_value: str):
-    """A `ParameterValue` from YAML text, as `ros2 param set` takes it."""
+    """A `ParameterValue` from text in YAML 1.1, as `ros2 param set` takes it: `y` is a string."""
     try:
-        value = parse_value(string_value, string_value)
-    except RuntimeError:
+        value = yaml.safe_load(string_value)
+        if isinstance(value, list):
+            value = checked_list(value, string_value)
+    except (yaml.YAMLError, RCLError):
+        value = string_value
+    if not isinstance(value, (bool, int, float, str, list)):
         value = string_value
     return Parameter('', value=value).get_parameter_value()
 
