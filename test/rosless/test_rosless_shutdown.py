@@ -1,5 +1,6 @@
 """Beginning and end: init, signals, what is left in the graph."""
 
+import re
 import signal
 
 import pytest
@@ -126,12 +127,26 @@ def test_arguments_rename_a_node(make_node):
     assert node.get_fully_qualified_name() == '/x/m'
 
 
+@pytest.mark.parametrize('rules, expected', [
+    (('n:__node:=m', 'm:__ns:=/x'), '/x/m'), (('m:__ns:=/x', 'n:__node:=m'), '/x/m'),
+    (('n:__node:=m', 'n:__ns:=/x'), '/m'), (('__node:=m', '__node:=o'), '/m'),
+])
+def test_rules_for_one_node_go_by_its_new_name(make_node, rules, expected):
+    words = [word for rule in rules for word in ('-r', rule)]
+    assert make_node('n', cli_args=['--ros-args', *words]).get_fully_qualified_name() == expected
+
+
 def test_ros_arguments_are_removed():
     from rclpy.utilities import remove_ros_args
     args = ['prog', '--flag', '--ros-args', '-r', 'a:=b', '-p', 'c:=1', '--', 'rest']
     assert remove_ros_args(args) == ['prog', '--flag', 'rest']
 
 
-def test_a_wrong_ros_argument_is_refused():
-    with pytest.raises(RuntimeError):
-        rclpy.init(args=['prog', '--ros-args', '-r', 'not a rule'], context=Context())
+@pytest.mark.parametrize('rule', [
+    'not a rule', 'a-b:=c', 'a:=b-c', '*/a:=b', '{node}:=a', 'a:={node}', 'a//b:=c', 'a:=b/',
+    'a__b:=c', 'a:b:c:=d', 'rostopic://n:a:=b', 'http://a:=b', '__foo:=a', '__node:=a-b',
+    '__node:=a/b', '__ns:=a', '__ns:=/a-b', 'ü:=a',
+])
+def test_a_remap_that_would_do_nothing_is_refused(rule):
+    with pytest.raises(RuntimeError, match=re.escape(rule)):
+        rclpy.init(args=['prog', '--ros-args', '-r', rule], context=Context())

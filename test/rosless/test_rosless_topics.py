@@ -240,6 +240,13 @@ def test_names_are_remapped(make_node):
     assert node.resolve_topic_name('camera', only_expand=True) == '/ns/camera'
 
 
+def test_names_are_remapped_for_one_node_and_one_kind(make_node):
+    node = make_node(cli_args=['--ros-args', '-r', 'tested:rostopic://a:=/n', '-r',
+                               'rosservice://b:=/m', '-r', 'other:c:=/o'])
+    assert [node.resolve_topic_name(name) for name in 'abc'] == ['/n', '/b', '/c']
+    assert [node.resolve_service_name(name) for name in 'abc'] == ['/a', '/m', '/c']
+
+
 def test_depth_may_stand_for_a_profile(node):
     with pytest.raises(ValueError):
         node.create_publisher(String, 'chat', -1)

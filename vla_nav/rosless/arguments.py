@@ -19,6 +19,14 @@ _WITH_VALUE = {
     '-r', '--remap', '-p', '--param', '--params-file', '--log-level', '-e', '--enclave',
     '--log-config-file', '--log-file-name',
 }
+_TOKEN = r'(?!\w*__)[A-Za-z_]\w*'
+_NAME = rf'(?:~/|/)?{_TOKEN}(?:/{_TOKEN})*'
+_REMAP = re.compile(
+    rf'(?:(?P<node>{_TOKEN}):)?(?:__(?:node|name):=(?P<name>{_TOKEN})'
+    rf'|__ns:=(?P<namespace>/|(?:/{_TOKEN})+)'
+    rf'|(?:ros(?P<kind>topic|service)://)?(?P<match>{_NAME}):=(?P<replacement>{_NAME}))',
+    re.ASCII,
+)
 
 
 @dataclass
@@ -103,21 +111,17 @@ def _apply(result: Arguments, explicit: list, flag: str, value: str) -> None:
 
 
 def _parse_remap(text: str) -> Remap:
-    left, separator, replacement = text.partition(':=')
-    if not separator or not left or not replacement:
-        raise RCLError(f"remap '{text}' is not of the form from:=to")
-    node = ''
-    kind = ''
-    for scheme in ('rostopic', 'rosservice'):
-        if left.startswith(f'{scheme}://'):
-            kind, left = scheme[3:], left[len(scheme) + 3 :]
-    if ':' in left:
-        node, left = left.split(':', 1)
-    if left in ('__node', '__name'):
-        kind = 'name'
-    elif left == '__ns':
-        kind = 'namespace'
-    return Remap(node.lstrip('/'), kind, left, replacement)
+    rule = _REMAP.fullmatch(text)
+    if rule is None:
+        raise RCLError(
+            f"remap '{text}' is none of [node:]from:=to, [node:]__node:=name and"
+            ' [node:]__ns:=/namespace, in names like a_1, /a/b and ~/a'
+        )
+    node = rule['node'] or ''
+    for kind in ('name', 'namespace'):
+        if rule[kind]:
+            return Remap(node, kind, '', rule[kind])
+    return Remap(node, rule['kind'] or '', rule['match'], rule['replacement'])
 
 
 def _parse_parameter(text: str) -> tuple[str, str, object]:

@@ -101,18 +101,16 @@ class Node(NodeParameters, NodeGraph):
             self._logger_service = LoggingService(self)
 
     def _named(self, name: str, namespace: str | None) -> tuple[str, str]:
-        namespace = namespace or '/'
-        original = name
-        for rule in reversed(self._remaps):
-            if rule.node in ('', original):
-                if rule.kind == 'name':
-                    name = rule.replacement
-                elif rule.kind == 'namespace':
-                    namespace = rule.replacement
+        name = self._remapped('name', name, name)
+        namespace = self._remapped('namespace', name, namespace or '/')
         namespace = namespace if namespace.startswith('/') else f'/{namespace}'
         names.validate_node_name(name)
         names.validate_namespace(namespace)
         return name, namespace
+
+    def _remapped(self, kind: str, node_name: str, default: str) -> str:
+        rules = (r for r in self._remaps if r.kind == kind and r.node in ('', node_name))
+        return next((rule.replacement for rule in rules), default)
 
     @property
     def publishers(self) -> Iterator[Publisher]:
