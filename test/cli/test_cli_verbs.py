@@ -216,6 +216,15 @@ def test_a_file_of_parameters_counts_where_nothing_else_was_asked_for(vla_nav, t
     assert "parameter robot is '/nowhere.yaml'" in done.stderr
 
 
+@pytest.mark.parametrize('verb', ['drive', 'record'])
+def test_what_was_asked_for_counts_more_than_a_file_of_parameters(vla_nav, tmp_path, verb):
+    (tmp_path / 'parameters.yaml').write_text('/**: {ros__parameters: {robot: /nowhere.yaml}}')
+    done = vla_nav(verb, '--robot', '/asked.yaml', '--ros-args', '--params-file',
+                   'parameters.yaml')
+    assert done.returncode == 2
+    assert "parameter robot is '/asked.yaml'" in done.stderr
+
+
 @pytest.mark.parametrize('words', [['say', 'go'], ['drive'], ['doctor', '--quick']])
 def test_a_ros_2_for_another_python_is_named(vla_nav, tmp_path, words):
     (tmp_path / 'rclpy.py').write_text("raise ImportError('no module _rclpy_pybind11')")

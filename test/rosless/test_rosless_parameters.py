@@ -296,6 +296,27 @@ def test_a_parameter_file_with_patterns(make_node, tmp_path):
     assert (node.get_parameter('p').value, node.get_parameter('q').value) == (1, 2)
 
 
+@pytest.mark.parametrize('words, value', [
+    (('all', 'own'), 1), (('own', 'all'), 2), (('all', '-p'), 9), (('-p', 'all'), 2),
+    (('own', '-p'), 9), (('-p', 'own'), 1), (('all', 'own', '-p'), 1), (('both',), 1),
+    (('other way',), 2), (('twice',), 3),
+])
+def test_the_later_one_counts(make_node, tmp_path, words, value):
+    """Each section stands where its pattern is first named, so `-p` does where `/**` is."""
+    own, both = '/tested: {ros__parameters: {p: 1}}', '/**: {ros__parameters: {p: 2}}'
+    files = {'own': own, 'all': both, 'both': f'{both}\n{own}', 'other way': f'{own}\n{both}',
+             'twice': f'{own}\n{own.replace("p: 1", "p: 3")}'}
+    given = []
+    for word in words:
+        if word in files:
+            (tmp_path / f'{word}.yaml').write_text(files[word])
+            given += ['--params-file', str(tmp_path / f'{word}.yaml')]
+        else:
+            given += ['-p', 'p:=9']
+    node = make_node(cli_args=['--ros-args', *given])
+    assert node.declare_parameter('p', 0).value == value
+
+
 @pytest.mark.parametrize('content', [
     None, 'a: [', 'tested: {p: 1}', 'tested: {ros__parameters: {p: }}',
     'tested: {ros__parameters: }', 'tested: {ros__parameters: {p: &a 1, q: *a}}'])

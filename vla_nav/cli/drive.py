@@ -94,4 +94,4 @@ def _drive_robot(args: argparse.Namespace) -> int:
     from vla_nav.nodes.processes import parameter_words
 
     said = parameter_words(instruction=args.instruction)[1:]
-    return main([*node_arguments(args), *said, *args.ros_args[1:]])
+    return main([*args.ros_args, *node_arguments(args), *said])

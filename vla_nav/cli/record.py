@@ -64,7 +64,7 @@ def run_record(args: argparse.Namespace) -> int:
         robot=args.robot, out=args.out, extra_topics=args.extra_topics,
         require_instruction=False if args.no_instruction else None,
         compress=args.compress or None)
-    return main([*words, *args.ros_args[1:]])
+    return main([*args.ros_args, *words])
 
 
 def run_teleop(args: argparse.Namespace) -> int:
@@ -75,4 +75,4 @@ def run_teleop(args: argparse.Namespace) -> int:
     words = parameter_words(
         robot=args.robot, takeover=args.takeover or None, topic=args.topic,
         recorder=args.recorder, wasd=args.wasd or None)
-    return main([*words, *args.ros_args[1:]])
+    return main([*args.ros_args, *words])

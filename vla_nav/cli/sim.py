@@ -32,4 +32,4 @@ def run(args: argparse.Namespace) -> int:
     from vla_nav.nodes.sim import main
 
     words = parameter_words(seed=args.seed, level=args.level, compressed=args.compressed or None)
-    return main([*words, *args.ros_args[1:]])
+    return main([*args.ros_args, *words])

@@ -87,7 +87,7 @@ class SimRun:
                                                  seed=args.seed))
         self._nodes.wait(lambda: self._monitor.task, _START_TIMEOUT_S, 'the simulated robot')
         status.say('loading the model')
-        self._nodes.start('drive', [*node_arguments(args), *args.ros_args[1:]])
+        self._nodes.start('drive', [*args.ros_args, *node_arguments(args)])
         self._nodes.wait(lambda: self._monitor.drive, _START_TIMEOUT_S, 'the drive node')
         self._nodes.wait(self._model_is_there, _MODEL_TIMEOUT_S, 'the model')
 

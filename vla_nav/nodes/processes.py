@@ -92,7 +92,8 @@ class NodeProcesses:
 def parameter_words(**values: str | int | bool | None) -> list[str]:
     """A node's command line for these parameters, but for those that are None.
 
-    What was not asked for stays out: without ROS it would win over a file of parameters.
+    The later one of two parameters for the same nodes counts: these words come after those of
+    the user, and what was not asked for stays out, so that files of parameters count there.
     """
     words = ['--ros-args']
     for name, value in values.items():

@@ -33,12 +33,12 @@ _REMAP = re.compile(
 class Arguments:
     """What the ROS part of a command line says.
 
-    `parameters` are (node pattern, name, value), weakest first; `log_levels` maps a logger's
-    name ('' for all) to the name of a level.
+    `parameters` are those of each node pattern, weakest first: a pattern stands where it is first
+    named, as in rcl. `log_levels` maps a logger's name ('' for all) to the name of a level.
     """
 
     remaps: list[Remap] = field(default_factory=list)
-    parameters: list[tuple[str, str, object]] = field(default_factory=list)
+    parameters: dict[str, dict[str, object]] = field(default_factory=dict)
     log_levels: dict[str, str] = field(default_factory=dict)
     rosout: bool = True
     stdout: bool = True
@@ -48,9 +48,14 @@ class Arguments:
         """Overrides for a node, by its fully qualified name."""
         return {
             name: value
-            for pattern, name, value in self.parameters
+            for pattern, values in self.parameters.items()
             if _pattern_matches(pattern, node_name_full)
+            for name, value in values.items()
         }
+
+    def add_parameter(self, pattern: str, name: str, value: object) -> None:
+        """An override for the nodes of a pattern; the last one for a name counts."""
+        self.parameters.setdefault(pattern, {})[name] = value
 
 
 def parse(args: Sequence[str]) -> Arguments:
@@ -61,7 +66,6 @@ def parse(args: Sequence[str]) -> Arguments:
         RCLError: a value or a parameter file that cannot be read; says which.
     """
     result = Arguments()
-    explicit: list[tuple[str, str, object]] = []
     inside = False
     words = iter(args)
     for word in words:
@@ -81,8 +85,7 @@ def parse(args: Sequence[str]) -> Arguments:
             value = next(words, None)
             if value is None:
                 raise RCLError(f"ROS argument '{word}' needs a value")
-            _apply(result, explicit, word, value)
-    result.parameters += explicit
+            _apply(result, word, value)
     return result
 
 
@@ -94,13 +97,14 @@ def _switch(result: Arguments, word: str) -> None:
         result.stdout = enable
 
 
-def _apply(result: Arguments, explicit: list, flag: str, value: str) -> None:
+def _apply(result: Arguments, flag: str, value: str) -> None:
     if flag in ('-r', '--remap'):
         result.remaps.append(_parse_remap(value))
     elif flag in ('-p', '--param'):
-        explicit.append(_parse_parameter(value))
+        result.add_parameter(*_parse_parameter(value))
     elif flag == '--params-file':
-        result.parameters += load_parameter_file(value)
+        for entry in load_parameter_file(value):
+            result.add_parameter(*entry)
     elif flag == '--log-level':
         logger, _, level = value.rpartition(':=')
         if level.upper() not in ('UNSET', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'):

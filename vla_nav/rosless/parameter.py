@@ -140,8 +140,8 @@ def parameter_dict_from_yaml_file(
     target_nodes: list[str] | None = None,
     namespace: str = '',
 ) -> dict:
-    """Parameter messages by name, from a ROS parameter file."""
-    entries = load_parameter_file(parameter_file)
+    """Parameter messages by name, from a ROS parameter file; `/**` is the weakest."""
+    entries = sorted(load_parameter_file(parameter_file), key=lambda entry: entry[0] != '/**')
     wanted = {f'/{node.strip("/")}' for node in target_nodes or []}
     missing = wanted - {pattern for pattern, _, _ in entries}
     if missing:

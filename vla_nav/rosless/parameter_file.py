@@ -95,7 +95,7 @@ def checked_list(value: list, where: str) -> list:
 
 
 def load_parameter_file(path: str) -> list[tuple[str, str, object]]:
-    """(node pattern, parameter, value) from a ROS parameter file, wildcards first.
+    """(node pattern, parameter, value) from a ROS parameter file, in its order.
 
     Raises:
         RCLError: the file cannot be read, is not YAML, or lacks `ros__parameters`.
@@ -114,7 +114,7 @@ def load_parameter_file(path: str) -> list[tuple[str, str, object]]:
         raise RCLError(f'parameter file {path}: expected node names, found {text[:40]!r}')
     found: list[tuple[str, str, object]] = []
     _collect_nodes(path, '', content, found)
-    return sorted(found, key=lambda entry: '*' not in entry[0])
+    return found
 
 
 def _collect_nodes(path: str, prefix: str, content: yaml.MappingNode, found: list) -> None:
