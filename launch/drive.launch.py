@@ -8,6 +8,7 @@ In simulation:   ros2 launch vla_nav drive.launch.py sim:=true seed:=5
 import os
 from pathlib import Path
 
+import yaml
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
 from launch.actions import (
@@ -21,9 +22,20 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 SHARE = Path(get_package_share_directory('vla_nav'))
-PASSED_ON = ('model', 'robot', 'instruction', 'camera_topic', 'cmd_vel_topic')
+TOPICS = ('camera_topic', 'cmd_vel_topic')
+PASSED_ON = ('model', 'robot', 'instruction', *TOPICS)
 COMMAND_TYPES = {'true': 'TwistStamped', 'false': 'Twist'}
 BOOLEANS = ('use_sim_time', 'autostart')
+
+
+def in_file(path, namespace):
+    """Read what a file of parameters says to the drive node."""
+    patterns = '**', '**/drive', f'{namespace}/drive'.strip('/')
+    said = {}
+    for pattern, section in (yaml.safe_load(Path(path).read_text(encoding='utf-8')) or {}).items():
+        if pattern.strip('/') in patterns:
+            said |= section['ros__parameters']
+    return said
 
 
 def nodes(context):
@@ -45,19 +57,20 @@ def nodes(context):
         additional_env={'VLA_NAV_PARENT': str(os.getpid())})
     if value('sim') != 'true':
         return [drive]
-    if 'camera_topic' in given or 'cmd_vel_topic' in given:
+    of_drive = in_file(value('params_file'), value('namespace')) | given
+    if any(of_drive.get(name, 'contract') != 'contract' for name in TOPICS):
         raise RuntimeError('sim:=true: the simulated robot has the topics of its contract; give '
                            'another contract (robot:=FILE) in the place of camera_topic and '
                            'cmd_vel_topic')
-    same = {'robot': given.get('robot'), 'command_type': given.get('command_type')}
+    same = {name: of_drive[name] for name in ('robot', 'command_type') if name in of_drive}
     # In a group of its own: an included file's params_file would replace ours.
     simulator = GroupAction([IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(SHARE / 'launch' / 'sim.launch.py')),
         launch_arguments={
             'seed': value('seed'), 'level': value('level'), 'namespace': value('namespace'),
-            'publish_clock': 'true' if given.get('use_sim_time') else 'default',
+            'publish_clock': 'true' if of_drive.get('use_sim_time') else 'default',
             'log_level': value('log_level'), 'params_file': str(SHARE / 'config' / 'sim.yaml'),
-            **{name: text for name, text in same.items() if text}}.items())])
+            **same}.items())])
     return [simulator, drive]
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from geometry_msgs.msg import Twist
@@ -105,8 +106,28 @@ def test_arguments_come_on_top_of_the_file_where_they_are_given(launch, tmp_path
     assert {info.topic_type for info in node.get_publishers_info_by_topic(topic)} == {kind}
 
 
-def test_the_simulated_robot_has_the_topics_of_its_contract(tmp_path):
-    done = subprocess.run(['ros2', 'launch', 'vla_nav', 'drive.launch.py', 'sim:=true',
-                           'cmd_vel_topic:=elsewhere'], capture_output=True, text=True,
-                          timeout=START_PATIENCE_S, check=False)
+def test_the_simulated_robot_goes_by_the_drive_node_s_file(launch, tmp_path):
+    node, start, wait = launch
+    robot, file = tmp_path / 'robot.yaml', tmp_path / 'mine.yaml'
+    known = Path(get_package_share_directory('vla_nav'), 'config', 'robots', 'sim.yaml')
+    robot.write_text(known.read_text().replace('camera/image_raw', 'eye'))
+    file.write_text(f'/**:\n  ros__parameters:\n    robot: {robot}\n    use_sim_time: true\n'
+                    f'{node.get_namespace()}/drive:\n  ros__parameters:\n'
+                    '    command_type: TwistStamped\n')
+    start(f'params_file:={file}')
+    eye, commands = (node.resolve_topic_name(name) for name in ('eye', 'cmd_vel'))
+    wait(lambda: node.count_publishers('/clock') and node.count_publishers(eye), 'the simulator')
+    wait(lambda: node.count_publishers(commands), 'the drive node')
+    ends = [*node.get_publishers_info_by_topic(commands),
+            *node.get_subscriptions_info_by_topic(commands)]
+    assert [end.topic_type for end in ends] == ['geometry_msgs/msg/TwistStamped'] * 2
+
+
+@pytest.mark.parametrize('words', [
+    ('cmd_vel_topic:=elsewhere',), ('params_file:=mine.yaml',)])
+def test_the_simulated_robot_has_the_topics_of_its_contract(tmp_path, words):
+    (tmp_path / 'mine.yaml').write_text('/**: {ros__parameters: {camera_topic: elsewhere}}')
+    done = subprocess.run(['ros2', 'launch', 'vla_nav', 'drive.launch.py', 'sim:=true', *words],
+                          capture_output=True, text=True, timeout=START_PATIENCE_S, check=False,
+                          cwd=tmp_path)
     assert done.returncode and 'the topics of its contract' in done.stdout + done.stderr
