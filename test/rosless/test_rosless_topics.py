@@ -3,7 +3,10 @@
 import re
 
 import pytest
+import rclpy
+from rclpy.context import Context
 from rclpy.exceptions import InvalidTopicNameException
+from rclpy.node import Node
 from rclpy.qos import (
     DurabilityPolicy,
     HistoryPolicy,
@@ -195,6 +198,26 @@ def test_one_message_can_be_waited_for(server, node):
     found, message = wait_for_message(
         String, node, '/peer/state', qos_profile=LATCHED, time_to_wait=20.0)
     assert (found, message) == (True, String(data='latched'))
+
+
+def test_a_node_of_its_own_class_may_wait_for_a_message():
+    """Whatever its constructor takes, and with each remap applied once."""
+    from rclpy.wait_for_message import wait_for_message
+
+    class Waiting(Node):
+        def __init__(self, context):
+            super().__init__('waiting', context=context)
+
+    context = Context()
+    rclpy.init(args=['prog', '--ros-args', '-r', 'a:=b', '-r', 'b:=c'], context=context)
+    try:
+        node = Waiting(context)
+        node.create_publisher(String, 'a', LATCHED).publish(String(data='here'))
+        assert wait_for_message(String, node, 'a', qos_profile=LATCHED, time_to_wait=20.0) == (
+            True, String(data='here'))
+        node.destroy_node()
+    finally:
+        rclpy.try_shutdown(context=context)
 
 
 def test_a_message_of_another_type_is_refused(node):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from .executors import SingleThreadedExecutor
+from .node import Node
 from .qos import QoSProfile
 
 
@@ -19,8 +20,8 @@ def wait_for_message(
     """(True, the next message of a topic), or (False, None) at the timeout or shutdown."""
     received: list = []
     # A node is spun by one executor: this must not take it from the one it has.
-    helper = type(node)('_wait_for_message', context=node.context, namespace=node.get_namespace(),
-                        start_parameter_services=False, enable_rosout=False)
+    helper = Node('_wait_for_message', context=node.context, namespace=node.get_namespace(),
+                  use_global_arguments=False, start_parameter_services=False, enable_rosout=False)
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(helper)
     end = None if time_to_wait < 0 else time.monotonic() + time_to_wait
