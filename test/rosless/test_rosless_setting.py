@@ -179,6 +179,14 @@ def test_broken_data_are_skipped(node, spin):
     assert heard == [String(data='whole')]
 
 
+def test_sleepers_leave_nothing_with_the_context(context, node):
+    from rclpy.duration import Duration
+    known = list(context._callbacks)
+    node.get_clock().sleep_for(Duration(nanoseconds=1000), context)
+    node.destroy_rate(node.create_rate(100.0))
+    assert context._callbacks == known
+
+
 def test_a_sourced_ros_2_wins(tmp_path):
     (tmp_path / 'rclpy').mkdir()
     (tmp_path / 'rclpy' / '__init__.py').write_text('REAL = True')

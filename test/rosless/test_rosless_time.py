@@ -1,5 +1,7 @@
 """Times, durations, clocks, sim time."""
 
+import threading
+
 import pytest
 from rclpy.clock import Clock, ClockType, JumpThreshold, ROSClock
 from rclpy.duration import Duration
@@ -125,3 +127,9 @@ def test_sleeping(context):
     assert clock.sleep_for(Duration(seconds=0.02), context)
     assert clock.now() - before >= Duration(seconds=0.02)
     assert clock.sleep_until(before, context)
+
+
+@pytest.mark.parametrize('kind', [ClockType.STEADY_TIME, ClockType.ROS_TIME])
+def test_a_shutdown_ends_a_sleep(context, kind):
+    threading.Timer(0.1, context.shutdown).start()
+    assert Clock(clock_type=kind).sleep_for(Duration(seconds=60), context) is False

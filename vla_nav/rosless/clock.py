@@ -87,6 +87,7 @@ class Clock:
         self = object.__new__(ROSClock if clock_type is ClockType.ROS_TIME else cls)
         self._clock_type = clock_type
         self._jump_handles = []
+        self._listeners = []
         self._changed = threading.Condition()
         return self
 
@@ -140,8 +141,6 @@ class Clock:
         if not context.ok():
             raise NotInitializedException()
         free = self._runs_freely
-        wake = threading.Event()
-        context.on_shutdown(wake.set)
         with self._changed:
             while context.ok() and self._runs_freely == free:
                 left_ns = until_ns - self._now_ns()
@@ -155,12 +154,11 @@ class Clock:
 class ROSClock(Clock):
     """System time, or the time of `/clock` once a node's `use_sim_time` is true."""
 
+    _sim_ns = 0
+    _sim_active = False
+
     def __new__(cls) -> ROSClock:
-        self = Clock.__new__(Clock, clock_type=ClockType.ROS_TIME)
-        self._sim_ns = 0
-        self._sim_active = False
-        self._listeners = []
-        return self
+        return Clock.__new__(Clock, clock_type=ClockType.ROS_TIME)
 
     @property
     def ros_time_is_active(self) -> bool:

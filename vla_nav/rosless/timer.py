@@ -22,8 +22,7 @@ class Timer(Entity):
         self._canceled = not autostart
         self._last_ns = clock._timer_now_ns()
         self._next_ns = self._last_ns + self._period_ns
-        if hasattr(clock, '_listeners'):
-            clock._listeners.append(self._on_clock)
+        clock._listeners.append(self._on_clock)
 
     @property
     def clock(self):
@@ -101,9 +100,8 @@ class Timer(Entity):
 
     def destroy(self) -> None:
         super().destroy()
-        listeners = getattr(self._clock, '_listeners', [])
-        if self._on_clock in listeners:
-            listeners.remove(self._on_clock)
+        if self._on_clock in self._clock._listeners:
+            self._clock._listeners.remove(self._on_clock)
 
 
 class Rate:
@@ -115,7 +113,6 @@ class Rate:
         self._context = context
         self._destroyed = False
         timer.callback = self._event.set
-        context.on_shutdown(self._event.set)
 
     def sleep(self) -> None:
         """Block until the timer ticks.
