@@ -1,8 +1,11 @@
 """Drive a robot from its camera and a sentence.
 
 On a robot:      ros2 launch vla_nav drive.launch.py robot:=/path/to/my_robot.yaml
+                 model:=/path/to/my_policy
 In simulation:   ros2 launch vla_nav drive.launch.py sim:=true seed:=5
                  instruction:='go to the red cone'
+
+Without model:= it loads nano, which knows only the simulator: not for a real robot.
 """
 
 import os
@@ -79,7 +82,8 @@ def generate_launch_description():
     argument = DeclareLaunchArgument
     return LaunchDescription([
         argument('model', default_value='default',
-                 description='Model: a name in models/, or a folder.'),
+                 description='Model: a name in models/, or a folder (nano, for the simulator '
+                             'only).'),
         argument('robot', default_value='default',
                  description='Contract of the robot: a file, or a name in config/robots/.'),
         argument('instruction', default_value='default',
@@ -92,7 +96,8 @@ def generate_launch_description():
                  description="Camera topic instead of the contract's; one ending in /compressed "
                              'carries CompressedImage.'),
         argument('cmd_vel_topic', default_value='default',
-                 description="Command topic instead of the contract's."),
+                 description="Command topic instead of the contract's; the recorder still reads "
+                             'the contract.'),
         argument('stamped', default_value='default', choices=['default', *COMMAND_TYPES],
                  description='Command type: true is TwistStamped, false is Twist; by default as '
                              'in the contract.'),

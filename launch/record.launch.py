@@ -74,9 +74,11 @@ def generate_launch_description():
                  description='Start joy and teleop_twist_joy, or teleop_twist_keyboard in a '
                              'terminal of its own.'),
         argument('teleop_topic', default_value='cmd_vel',
-                 description='Where the teleop publishes; teleop_cmd_vel beside a policy.'),
+                 description="Where the teleop publishes: the contract's command topic, or "
+                             'teleop_cmd_vel beside a policy.'),
         argument('stamped', default_value='false', choices=['true', 'false'],
-                 description='The teleop publishes TwistStamped, as the contract must say.'),
+                 description='The teleop publishes TwistStamped; set command.type in the '
+                             'contract too.'),
         argument('joy_config', default_value='xbox',
                  description='Gamepad, as teleop_twist_joy names it.'),
         argument('terminal', default_value='xterm -e',

@@ -2,8 +2,10 @@
 
 joystick, vla_nav, Nav2 -> twist_mux -> velocity_smoother -> collision_monitor -> cmd_vel_safe
 
-ros2 launch vla_nav drive.launch.py cmd_vel_topic:=cmd_vel_vla
+ros2 launch vla_nav drive.launch.py robot:=/path/to/my_robot.yaml model:=/path/to/my_policy
 ros2 launch vla_nav safety.launch.py params_file:=/path/to/my_safety.yaml
+
+The command topic in my_robot.yaml is then cmd_vel_vla.
 """
 
 from pathlib import Path
