@@ -74,7 +74,7 @@ def generate_launch_description():
                  description='Start joy and teleop_twist_joy, or teleop_twist_keyboard in a '
                              'terminal of its own.'),
         argument('teleop_topic', default_value='cmd_vel',
-                 description="Where the teleop publishes: the contract's command topic, or "
+                 description="Where the teleop publishes: give the contract's command topic, or "
                              'teleop_cmd_vel beside a policy.'),
         argument('stamped', default_value='false', choices=['true', 'false'],
                  description='The teleop publishes TwistStamped; set command.type in the '

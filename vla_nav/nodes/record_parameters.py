@@ -26,7 +26,7 @@ PARAMETERS = (
               'Megabytes that may wait for a slow disk before messages are dropped and counted.',
               1.0, 16384.0),
     Parameter('sync_period_s', _DEFAULTS.sync_period_s,
-              'How often data are brought to the disk (fsync).', 0.05, 0.5),
+              'How often data is flushed to disk (fsync).', 0.05, 0.5),
     Parameter('min_free_gb', _DEFAULTS.min_free_gb,
               'With less than this free, no episode starts and a running one ends.', 0.0, 10000.0),
     Parameter('silence_s', _DEFAULTS.silence_s,
