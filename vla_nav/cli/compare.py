@@ -11,10 +11,13 @@ EXAMPLES = """examples:
   vla_nav compare models/*/ --data data/my_dataset --scenes 200 --out runs/all
   vla_nav compare models/frozen models/lora --data data/my_dataset --out runs/compare \\
       --episodes 50,100,250,500,1000
-  vla_nav compare models/*/ --data data/my_dataset --out runs/all --record   put them in the cards
+  vla_nav compare models/*/ --data data/my_dataset --out runs/all --record
+      write the figures into the model cards
   vla_nav compare models/*/ --data data/my_dataset --out runs/all --report-only
 
 Interrupted, it goes on when called again; a model that is added costs only its own measurements.
+Success, obedience and unseen pairs come from the simulator: they say nothing about a policy for a
+real robot.
 """
 NAMES, COLUMN = 24, 24
 """Characters of a table's first column and of each other one."""
@@ -43,9 +46,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                         'models on the first N episodes of the dataset, and drive them')
     parser.add_argument('--record', action='store_true',
                         help="write success and obedience into the checkpoints' model cards")
-    parser.add_argument('--report-only', action='store_true', help='write the report of what '
-                        'lies under --out, measured elsewhere or before; of the models, only '
-                        'policy.json is needed')
+    parser.add_argument('--report-only', action='store_true', help='write the report from '
+                        'results that are already in --out, perhaps measured on another machine; '
+                        'needs the same dataset as they, and of the models policy.json alone')
     parser.add_argument('--device', default='cpu', help='cpu, cuda or auto (cpu)')
     parser.add_argument('--threads', type=int, default=1,
                         help='of torch, while latencies are measured (1)')

@@ -14,7 +14,7 @@ EXAMPLES = """examples:
   vla_nav rollout --model models/nano --scenes 200 --swap          obedience to changed sentences
   vla_nav rollout --model models/nano --scenes 200 --swap --blind  the language-blind control
   vla_nav rollout --model models/nano --scenes 200 --split paraphrases
-  vla_nav rollout --model models/nano --scenes 200 --record        put them in the model card
+  vla_nav rollout --model models/nano --scenes 200 --record        figures into the model card
 """
 
 
