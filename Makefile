@@ -49,7 +49,7 @@ check: setup  ## ruff and the import arrow
 
 lint: check
 
-models: setup  ## make the shipped models again (half a day on 2 cores; resumable)
+models: setup  ## train nano and nano_lora again (half a day on 2 cores; resumable)
 	$(BIN)/vla_nav pretrain --out data/nano_vlm
 	$(BIN)/vla_nav train --variant frozen_head --backbone data/nano_vlm --out models/nano \
 	    --episodes 500 --rounds 2 --round-episodes 300 --resume
@@ -78,7 +78,7 @@ setup: $(STAMP)  ## virtual environment and system libraries (the others begin w
 $(STAMP): setup.py package.xml requirements.txt constraints.txt
 	@$(MAKE) --no-print-directory system
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25'  # older ones get lost resolving
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25'  # older versions may never finish resolving
 	@command -v nvidia-smi >/dev/null || echo 'No NVIDIA GPU here: should pip now fetch CUDA \
 	packages of several GB, stop it and see TORCH in the Makefile.'
 	$(BIN)/python -m pip install -c constraints.txt $(TORCH)

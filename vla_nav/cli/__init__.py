@@ -22,11 +22,12 @@ EXTRAS = {'mujoco': 'sim', 'onnxruntime': 'cpu', 'rerun': 'view', **dict.fromkey
 
 EXAMPLES = """examples:
   vla_nav drive --sim                         drive a simulated robot to an object
-  vla_nav drive --robot my_robot.yaml         drive a real one, with or without a ROS 2
+  vla_nav drive --robot my_robot.yaml --model models/my_policy
+                                              drive a real one, with or without a ROS 2
   vla_nav say "go to the red cone"            tell it where to go
   vla_nav doctor                              what works on this machine, what does not
 
-Each verb has its own --help.
+Without --model the policy is nano, which knows only the simulator. Each verb has its own --help.
 """
 
 

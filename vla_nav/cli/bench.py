@@ -14,7 +14,7 @@ EXAMPLES = """examples:
   vla_nav bench --model models/my_policy engines
   vla_nav bench --quick                          does it work? (the figures mean nothing)
 
-Close what else runs on the machine, and repeat: every figure stands beside another that was
+Close what else runs on the machine, and repeat: every figure is shown beside another that was
 measured in the same run, but a machine at work is uneven.
 """
 _WIDTH = 160

@@ -12,11 +12,13 @@ EXAMPLES = """examples:
   vla_nav drive --sim --seed 2 --instruction "go to the blue box"
   vla_nav drive --sim --level easy --model models/nano --out my_run
   vla_nav drive --sim --seed 1000000000 --scenes 20      how often it succeeds, in real time
-  vla_nav drive --robot my_robot.yaml                    drive a real robot
+  vla_nav drive --robot my_robot.yaml --model models/my_policy      drive a real robot
   vla_nav drive --ros-args -r __ns:=/robot1 -p stale_timeout_s:=0.3
 
 With --sim the exit code is 0 if the robot reached the object (in one scene at least), 1 if it did
 not. A new sentence may be typed while it drives.
+
+Without --model it loads nano, which knows only the simulator: do not drive a real robot with it.
 """
 
 SIM_DEFAULTS = {'seed': 0, 'level': 'standard', 'scenes': 1, 'out': None}
