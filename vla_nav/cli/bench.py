@@ -24,7 +24,7 @@ _WIDTH = 160
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the verb."""
     parser = subparsers.add_parser(
-        'bench', help='measure speed, each figure beside one to hold it against',
+        'bench', help='measure speed, each figure beside a reference',
         description='Measures speed: preprocessing, engines, chunk (in parallel or token by '
         'token), node (image to command), ticks (punctuality of the control loop), recorder, '
         'simulator, rollouts, training, and gpu. Interrupted, it shows what it has.',
