@@ -11,8 +11,8 @@ EXAMPLES = """examples:
   vla_nav offline --model models/my_policy --data data/my_dataset --validation --plot errors.png
   vla_nav offline --model nano --data data/my_dataset --json errors.json
 
-A small error does not make a good driver: measure that with `vla_nav rollout` in simulation, and by
-trials on a real robot.
+A small error does not make a good driver: measure that with `vla_nav rollout` in simulation, and
+by trials on a real robot.
 """
 
 
