@@ -87,6 +87,16 @@ def test_live_contexts_are_the_cached_ones(trained, tiny_contract):
     np.testing.assert_allclose(cached.astype(np.float32), live, atol=5e-3)
 
 
+def test_placeholders_of_a_frozen_backbone_are_demonstrated_too(tmp_path, tiny_backbone,
+                                                                 tiny_contract):
+    recipe = load_recipe('openvla_oft').with_settings({
+        'tune': 'head', 'head.width': 16, 'head.chunk': 3, 'training.steps': 1,
+        'training.batch': 2})
+    train(Job(recipe, str(tiny_backbone), tmp_path / 'policy', tmp_path / 'work',
+              cache=tmp_path / 'cache', contract=tiny_contract, episodes=2))
+    assert episodes(tmp_path, 2)[0].contexts.shape[1:] == (3 * 2, 64)
+
+
 def test_closed_loop_success_can_be_the_judge(trained, tmp_path, tiny_backbone, tiny_contract):
     folder, _, _ = trained
     recipe = RECIPE.with_settings({

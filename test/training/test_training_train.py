@@ -426,9 +426,26 @@ def test_a_state_token_needs_odometry(tmp_path, tiny_backbone):
         train(small_job('palm_e_frozen', tmp_path, dataset, tiny_backbone))
 
 
-def test_images_are_needed_where_the_backbone_trains(tmp_path, tiny_backbone):
-    with pytest.raises(TrainError, match="variant 'lora_head' trains on images .*give --data"):
-        train(small_job('lora_head', tmp_path, None, tiny_backbone))
+@pytest.mark.parametrize('name, changes, message', [
+    ('lora_head', {}, "variant 'lora_head' trains on images .*give --data"),
+    ('frozen_head', {'head.inputs': ['velocity']}, 'velocity, which is not measured .*give --dat'),
+    ('frozen_head', {'head.inputs': ['previous_action']}, 'no policy is told .*give --rounds 0'),
+])
+def test_what_simulation_cannot_teach_is_refused_first(tmp_path, tiny_backbone, name, changes,
+                                                       message):
+    with pytest.raises(TrainError, match=message):
+        train(small_job(name, tmp_path, None, tiny_backbone, changes, rounds=1))
+    assert not (tmp_path / 'cache').exists()
+
+
+def test_an_lstm_that_carries_its_state_needs_more_than_single_frames(tmp_path, dataset,
+                                                                      tiny_backbone):
+    job = small_job('frozen_head', tmp_path, dataset, tiny_backbone,
+                    {'tune': 'lora', 'training.steps': 1})
+    with pytest.raises(TrainError, match='sequences of one frame .*Set head.window=12, or train'):
+        train(job)
+    assert not job.work.exists()
+    train(replace(job, recipe=job.recipe.with_settings({'training.window': 4})))
 
 
 @pytest.mark.parametrize('arguments, message', [

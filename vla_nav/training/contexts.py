@@ -16,6 +16,7 @@ from vla_nav.policy.model import make_reader
 from vla_nav.training.demonstrations import load_shard, write_episodes
 from vla_nav.training.errors import TrainError
 from vla_nav.training.folders import keyed_folder
+from vla_nav.training.settings import Recipe
 
 BATCH = 16
 """Frames in one pass of the backbone."""
@@ -29,6 +30,32 @@ def can_cache(variant: Variant) -> bool:
     head = variant.head
     return (variant.tune == 'head' and variant.decode != 'tokens'
             and not (head.state_token or head.film))
+
+
+def check_source(recipe: Recipe, simulated: bool, rounds: int) -> None:
+    """Raise TrainError for what cannot be learned from contexts, or from images.
+
+    simulated: whether the expert demonstrates in simulation, and policies drive further rounds.
+    """
+    variant, window = recipe.variant, recipe.training.window
+    head = variant.head
+    if not can_cache(variant):
+        if simulated:
+            raise TrainError(
+                f"variant '{variant.name}' trains on images (tune {variant.tune}): give --data "
+                'DATASET, which `vla_nav demos` and `vla_nav dataset` make')
+        if head.kind == 'lstm' and head.window == 0 and window < 2:
+            raise TrainError(
+                f"variant '{variant.name}' trains on images (tune {variant.tune}), and its LSTM "
+                'carries its state without end (head.window is 0): from sequences of one frame '
+                'it would not learn to. Set head.window=12, or training.window to the frames of '
+                'a sequence')
+    if simulated and 'velocity' in head.inputs:
+        raise TrainError('head.inputs has velocity, which is not measured in simulation without '
+                         '--data; give --data DATASET, or leave it out')
+    if simulated and rounds and 'previous_action' in head.inputs:
+        raise TrainError('head.inputs has previous_action, which no policy is told that drives '
+                         'for --rounds; give --rounds 0 or --data DATASET, or leave it out')
 
 
 def context_facts(backbone: Backbone, variant: Variant, contract) -> dict:

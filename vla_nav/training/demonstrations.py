@@ -18,7 +18,8 @@ import numpy as np
 
 from vla_nav.contract import ACTION_DIM, Contract
 from vla_nav.evaluation.lockstep import LockStep
-from vla_nav.policy import Backbone, Checkpoint, ContextReader, Variant, load_head
+from vla_nav.policy import Backbone, Checkpoint, Variant, load_head
+from vla_nav.policy.model import make_reader
 from vla_nav.sim import Disturbance, Scene, sample_scene
 from vla_nav.sim.task import TIME_LIMIT_S
 from vla_nav.sim.visibility import objects_in_view
@@ -126,7 +127,7 @@ def _drive(path: Path, backbone: Path, variant: Variant, contract: Contract,
     import torch
     torch.set_num_threads(1)
     camera = contract.camera
-    reader = ContextReader(Backbone.load(backbone), variant.context, camera.height, camera.width)
+    reader = make_reader(Backbone.load(backbone), variant, camera.height, camera.width, ACTION_DIM)
     pilot = Pilot(driver) if driver else None
     searches = [pilot is not None and is_search(seed) for seed in seeds]
     scenes = [draw_scene(*each) for each in zip(seeds, searches)]

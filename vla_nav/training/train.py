@@ -28,7 +28,13 @@ from vla_nav.policy import (
 )
 from vla_nav.policy.checkpoint import HEAD, MANIFEST
 from vla_nav.policy.prompts import IMAGE
-from vla_nav.training.contexts import cache_contexts, can_cache, context_facts, own_episodes
+from vla_nav.training.contexts import (
+    cache_contexts,
+    can_cache,
+    check_source,
+    context_facts,
+    own_episodes,
+)
 from vla_nav.training.data import Demonstrations, Track, check_statistics, read_tracks
 from vla_nav.training.demonstrations import SEARCHES, collect, is_search, load_episodes
 from vla_nav.training.errors import TrainError
@@ -127,10 +133,7 @@ class Training:
                              '--out, as it would be replaced')
         self._where(job.out)
         dataset = None if job.data is None else EpisodeDataset(job.data)
-        if dataset is None and not can_cache(self.variant):
-            raise TrainError(
-                f"variant '{self.variant.name}' trains on images (tune {self.variant.tune}): give "
-                '--data DATASET, which `vla_nav demos` and `vla_nav dataset` make')
+        check_source(job.recipe, dataset is None, job.rounds)
         if self.main:
             self.files.begin({
                 **job.recipe.to_dict(), 'backbone_sha256': self.backbone.sha256,
