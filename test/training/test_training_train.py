@@ -318,6 +318,30 @@ def test_a_folder_that_is_no_checkpoint_is_not_replaced(tmp_path, dataset, tiny_
         train(job)
 
 
+def test_a_folder_that_no_training_began_is_not_worked_in(tmp_path, trained, dataset,
+                                                          tiny_backbone):
+    import shutil
+    model = shutil.copytree(trained('frozen_head').path, tmp_path / 'model')
+    before = sorted(model.rglob('*'))
+    job = small_job('frozen_head', tmp_path, dataset, tiny_backbone)
+    with pytest.raises(TrainError, match=r'policy\.json is no part of a training run, .* choose'):
+        train(replace(job, work=model))
+    for out, work in ((model, model), (model, model / 'work'), (model / 'new', model)):
+        with pytest.raises(TrainError, match='expected neither inside the other'):
+            train(replace(job, out=out, work=work))
+    assert sorted(model.rglob('*')) == before
+
+
+def test_a_new_run_replaces_the_states_of_the_last_alone(tmp_path, dataset, tiny_backbone):
+    job = small_job('frozen_head', tmp_path, dataset, tiny_backbone, {'training.steps': 1})
+    train(job)
+    (job.work / 'mine.safetensors').write_bytes(b'years of work')
+    (job.work / 'head_3.safetensors').write_bytes(b'a state')
+    train(job)
+    names = [path.name for path in sorted(job.work.glob('*.safetensors'))]
+    assert names == ['head.safetensors', 'mine.safetensors']
+
+
 def test_one_episode_is_too_few(tmp_path, dataset, tiny_backbone):
     with pytest.raises(TrainError, match='found 1 episodes to train on; expected at least 2'):
         train(small_job('frozen_head', tmp_path, dataset, tiny_backbone, episodes=1))

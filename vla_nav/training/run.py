@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vla_nav import __version__
+from vla_nav.policy.checkpoint import MANIFEST
 from vla_nav.training.errors import TrainError
 from vla_nav.training.resume import ResumeError
 
 RUN = 'run.json'
 LOCK = 'lock'
+STATES = ('head', 'head_*', 'probe', 'policy')
+"""Names of training states, by stage."""
 LIBRARIES = ('torch', 'transformers', 'peft', 'accelerate', 'numpy', 'safetensors')
 
 
@@ -33,9 +36,10 @@ class Run:
 
         settings: everything that determines its result (JSON). Raises ResumeError where an
         unfinished run would be overwritten, where one with other settings would go on, and where
-        another process is at it.
+        another process is at it; TrainError for a folder of something else.
         """
         path = self.folder / RUN
+        self._refuse_foreign()
         self._claim()
         before = self._read()
         settings = json.loads(json.dumps(settings))
@@ -74,8 +78,17 @@ class Run:
                                   'wait for it, stop it, or choose another --work folder'
                                   ) from None
 
+    def _refuse_foreign(self) -> None:
+        """A folder that no run began may be a checkpoint: nothing in it is replaced."""
+        if (self.folder / RUN).exists():
+            return
+        for found in (self.folder / MANIFEST, *sorted(self.folder.glob('*.safetensors'))):
+            if found.exists():
+                raise TrainError(f'{found} is no part of a training run, as {self.folder} has no '
+                                 f'{RUN}; choose another --work folder')
+
     def _states(self) -> list[Path]:
-        return sorted(self.folder.glob('*.safetensors'))
+        return sorted(path for name in STATES for path in self.folder.glob(f'{name}.safetensors'))
 
     def finish(self) -> None:
         """Say that the run is finished: the next one may begin here."""

@@ -131,6 +131,11 @@ class Training:
                 job.out.is_file() or any(job.out.iterdir())):
             raise TrainError(f'{job.out} exists and is no checkpoint; choose another folder for '
                              '--out, as it would be replaced')
+        out, work = job.out.resolve(), job.work.resolve()
+        if out.is_relative_to(work) or work.is_relative_to(out):
+            raise TrainError(f'--work is {job.work}, --out is {job.out}; expected neither inside '
+                             'the other, as the checkpoint replaces the whole of --out. Choose '
+                             'another --work folder')
         self._where(job.out)
         dataset = None if job.data is None else EpisodeDataset(job.data)
         check_source(job.recipe, dataset is None, job.rounds)
