@@ -54,9 +54,9 @@ def test_side_by_side_is_as_one_after_the_other(dataset, save_model, settings):
         assert errors.squared[episode] == pytest.approx(squared, rel=1e-3)
 
 
-def test_a_new_sentence_begins_anew(dataset, frozen):
-    """As the drive node does it."""
-    policy = Policy.load(frozen, device='cpu')
+def test_a_new_sentence_begins_anew(dataset, save_model):
+    """As the drive node does it: memory, the last action and chunks end with a sentence."""
+    policy = Policy.load(save_model('told', **{'head.inputs': ['previous_action']}), device='cpu')
     changed = open_dataset(dataset.root)
     entry = changed.episodes[1]
     middle = entry.length // 2
@@ -67,11 +67,14 @@ def test_a_new_sentence_begins_anew(dataset, frozen):
     squared = np.zeros_like(errors.squared[0])
     images = changed.frames(1)
     actions = changed.actions[entry.first_row:entry.first_row + entry.length]
+    batch = policy.batch(1)
     for step, image in enumerate(images):
         if step in (0, middle):
-            policy.reset(changed.instruction(entry.first_row + step))
-        chunk = policy.step(Frame(image, step)).actions
-        wanted = actions[step:step + len(chunk)]
+            batch.reset([changed.instruction(entry.first_row + step)], rows=[0])
+        else:
+            batch.executed(actions[step - 1:step])
+        chunk = batch.step([Frame(image, step)])[0].actions
+        wanted = actions[step:middle if step < middle else None][:len(chunk)]
         squared[:len(wanted)] += (chunk[:len(wanted)] - wanted) ** 2
     assert errors.squared[0] == pytest.approx(squared, rel=1e-3)
     unbroken = offline_errors(policy, dataset, [1])

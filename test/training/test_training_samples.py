@@ -10,7 +10,7 @@ from vla_nav.episodes.windows import EpisodeDataset
 from vla_nav.policy import load_variant
 from vla_nav.training.augment import mirror_instruction
 from vla_nav.training.data import Demonstrations, read_tracks
-from vla_nav.training.samples import ContextSource, FrameSource, WholeEpisodes, Windows
+from vla_nav.training.samples import ContextSource, FrameSource, WholeLegs, Windows
 from vla_nav.training.settings import TrainingSettings
 
 VARIANT = load_variant('lora_head').with_settings({'head.window': 6, 'head.chunk': 4})
@@ -130,7 +130,7 @@ def test_every_frame_is_judged_equally_often_in_a_pass():
     rows += sampler.rows(9)[:1]
     times = {episode: np.zeros(lengths[episode], int) for episode in (0, 2)}
     for row in rows:
-        times[row.episode][row.start + row.first:row.start + row.stop] += 1
+        times[row.leg][row.start + row.first:row.start + row.stop] += 1
         assert row.start >= 0 and row.length == 6 and row.stop <= 6
         assert row.first == 2 or row.start == 0
     assert times[0].tolist() == [4] * 10 and times[2].tolist() == [4] * 3
@@ -140,17 +140,17 @@ def test_every_frame_is_judged_equally_often_in_a_pass():
 
 def test_tiles_judge_every_frame_once():
     sampler = Windows([10, 5, 3], [0], window=6, history=2, batch=2, seed=0)
-    judged = [(row.episode, row.start + t) for row in sampler.tiles([1, 2])
+    judged = [(row.leg, row.start + t) for row in sampler.tiles([1, 2])
               for t in range(row.first, row.stop)]
     assert judged == [(1, t) for t in range(5)] + [(2, t) for t in range(3)]
 
 
 def test_every_episode_comes_in_a_pass_of_full_batches():
     lengths = [10, 50, 11, 52, 12, 51]
-    sampler = WholeEpisodes(lengths, [0, 1, 2, 3, 4], batch=2, seed=0)
+    sampler = WholeLegs(lengths, [0, 1, 2, 3, 4], batch=2, seed=0)
     batches = [sampler.rows(step) for step in range(3)]
     assert all(len(rows) == 2 for rows in batches)
-    assert {row.episode for rows in batches for row in rows} == {0, 1, 2, 3, 4}
+    assert {row.leg for rows in batches for row in rows} == {0, 1, 2, 3, 4}
     assert {row.length for row in batches[0]} <= set(lengths)
 
 
@@ -162,6 +162,67 @@ def test_validation_is_of_the_validation_episodes(source, recorded):
     assert sum(int(batch.mask[..., 0].sum()) for batch in batches) == 48
     half = [len(batch.targets) for part in range(2) for batch in source().validation(part, 2)]
     assert sum(half) == 6
+
+
+@pytest.fixture
+def told_anew(dataset):
+    """The robot is told something else in row 10 of every episode."""
+    recorded = EpisodeDataset(dataset)
+    rows = np.arange(recorded.rows)
+    recorded.task_index = (recorded.task_index + (rows % 24 >= 10)) % len(recorded.tasks)
+    found = Demonstrations.of(read_tracks(recorded, STATE), recorded.contract, 0.3, 0, {})
+    return recorded, found
+
+
+def check_alone(batch, row, actions, normaliser):
+    """A sequence is as if nothing had been before or after these actions."""
+    judged = batch.mask[row, :, 0].nonzero().flatten().tolist()
+    for t in judged:
+        left = actions[t:t + 4]
+        assert batch.mask[row, t].tolist() == [1.0] * len(left) + [0.0] * (4 - len(left))
+        np.testing.assert_array_equal(batch.targets[row, t, :len(left)],
+                                      normaliser.normalise(left))
+    np.testing.assert_array_equal(batch.inputs[row, 0, :2], normaliser.normalise(np.zeros(2)))
+    return judged
+
+
+def test_with_a_new_sentence_windows_begin_anew(told_anew):
+    recorded, data = told_anew
+    settings = replace(PLAIN, window=24, batch=4)
+    made, seen = FrameSource(recorded, data, STATE, settings), set()
+    for step in range(30):
+        batch = made.batch(step)
+        length = batch.mask.shape[1]
+        for row, sequence in enumerate(made._sampler.rows(step)):
+            leg = made._legs[sequence.leg]
+            said = batch.instructions[row * length:][:sequence.stop]
+            assert set(said) == {recorded.instruction(24 * leg.episode + leg.start)}
+            images = batch.images[row * length:][:sequence.stop]
+            start = leg.start + sequence.start
+            assert (images == recorded.frames(leg.episode, start, start + len(images))).all()
+            if sequence.start == 0:
+                stop = 24 if leg.start else 10
+                whole = recorded.window(leg.episode, 0, 24).actions[leg.start:stop]
+                check_alone(batch, row, whole, data.normaliser)
+                seen.add((leg.episode, leg.start))
+    assert seen == {(episode, start) for episode in data.training for start in (0, 10)}
+    judged = sum(int(batch.mask[..., 0].sum()) for batch in made.validation())
+    assert judged == 24 * len(data.validation)
+
+
+def test_with_a_new_sentence_contexts_begin_anew(told_anew):
+    recorded, data = told_anew
+    rows = np.arange(24, dtype=np.float16)[:, None, None]
+    contexts = [np.concatenate([rows, np.full_like(rows, e)], -1) for e in range(6)]
+    variant = STATE.with_settings({'head.inputs': ['previous_action']})
+    made = ContextSource(contexts, data, variant, replace(PLAIN, batch=3))
+    for batch in (made.batch(0), *made.validation()):
+        for row, seen in enumerate(batch.contexts[:, :, 0].int().tolist()):
+            start, episode = seen[0]
+            actions = recorded.window(episode, 0, 24).actions[start:24 if start else 10]
+            judged = check_alone(batch, row, actions, data.normaliser)
+            assert start in (0, 10) and judged == list(range(len(actions)))
+            assert seen[:len(judged)] == [[start + place, episode] for place in judged]
 
 
 def test_contexts_keep_their_frames_and_actions(data):

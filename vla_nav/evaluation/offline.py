@@ -24,7 +24,8 @@ BLOCK = 32
 class OfflineErrors:
     """Errors per episode, chunk step and action dimension, in SI units.
 
-    The steps of a chunk that lie behind the end of an episode count nowhere.
+    The steps of a chunk that lie behind the end of an episode, or under a new sentence, count
+    nowhere.
     """
 
     squared: np.ndarray
@@ -101,7 +102,7 @@ def offline_errors(policy: Policy, dataset: EpisodeDataset, episodes: Sequence[i
         for row, (lane, predicted) in enumerate(zip(lanes, chunks)):
             if lane.ended:
                 continue
-            wanted = lane.actions[lane.step:lane.step + chunk]
+            wanted = lane.wanted(chunk)
             error = predicted.actions[:len(wanted)].astype(float) - wanted
             number = place[lane.episode]
             squared[number, :len(wanted)] += error ** 2
@@ -141,7 +142,8 @@ class _Lane:
         self._first = entry.first_row
         self._length = entry.length
         rows = slice(entry.first_row, entry.first_row + entry.length)
-        self.actions = dataset.actions[rows]
+        self._actions = dataset.actions[rows]
+        self._changes = np.flatnonzero(np.diff(dataset.task_index[rows])) + 1
         self._state = None if dataset.state is None else dataset.state[rows]
         self._images = np.empty(0)
 
@@ -152,21 +154,21 @@ class _Lane:
     @property
     def begins(self) -> bool:
         """Whether this is the first frame under its sentence."""
-        return not self.ended and (self.step == 0 or self.instruction != self._said(self.step - 1))
+        return self.step == 0 or self.step in self._changes
 
     @property
     def instruction(self) -> str:
-        return self._said(self.step)
+        return self._dataset.instruction(self._first + self.step)
 
     @property
     def previous(self) -> np.ndarray:
-        still = self.step == 0 or self.ended
-        return np.zeros_like(self.actions[0]) if still else self.actions[self.step - 1]
+        still = self.begins or self.ended
+        return np.zeros_like(self._actions[0]) if still else self._actions[self.step - 1]
 
     @property
     def velocity(self) -> np.ndarray:
         rests = self._state is None or self.ended
-        return np.zeros_like(self.actions[0]) if rests else self._state[self.step]
+        return np.zeros_like(self._actions[0]) if rests else self._state[self.step]
 
     @property
     def frame(self) -> Frame:
@@ -177,8 +179,10 @@ class _Lane:
                                                 min(step + BLOCK, self._length))
         return Frame(self._images[step % BLOCK], step)
 
-    def _said(self, step: int) -> str:
-        return self._dataset.instruction(self._first + step)
+    def wanted(self, chunk: int) -> np.ndarray:
+        """What the demonstrator did from here on under this sentence, at most (chunk, A)."""
+        stop = min([self.step + chunk, *self._changes[self._changes > self.step]])
+        return self._actions[self.step:stop]
 
 
 def _rmse(squared: np.ndarray, count: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -22,6 +22,25 @@ class Track:
     """float32 (L, A), SI units."""
     state: np.ndarray | None = None
     """float32 (L, A): measured velocities, SI units."""
+    changes: tuple[int, ...] = ()
+    """Rows at which another sentence begins."""
+
+
+@dataclass(frozen=True)
+class Leg:
+    """What an episode holds under one sentence.
+
+    With a new one a robot begins anew: no history, no chunk goes on. So each leg is learned from
+    by itself.
+    """
+
+    episode: int
+    start: int
+    """Its first row in the episode."""
+    actions: np.ndarray
+    """float32 (L, A), SI units."""
+    state: np.ndarray | None
+    """float32 (L, A): measured velocities, SI units."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +76,17 @@ class Demonstrations:
             **facts, 'training_episodes': count, 'validation_episodes': validation,
             'frames': sum(len(track.actions) for track in tracks)})
 
+    def legs(self, episodes: Sequence[int]) -> list[Leg]:
+        """The legs of these episodes, in order."""
+        found = []
+        for episode in episodes:
+            track = self.tracks[episode]
+            ends = (*track.changes, len(track.actions))
+            found += [Leg(episode, start, track.actions[start:stop],
+                          None if track.state is None else track.state[start:stop])
+                      for start, stop in zip((0, *track.changes), ends)]
+        return found
+
 
 def read_tracks(dataset: EpisodeDataset, variant: Variant, episodes: int = 0) -> list[Track]:
     """Return the numbers of the first `episodes` episodes (0: all), checked.
@@ -89,9 +119,13 @@ def read_tracks(dataset: EpisodeDataset, variant: Variant, episodes: int = 0) ->
                 f'{dataset.root}: {name} is not finite in {int(bad.sum())} of {len(bad)} rows, '
                 f'first in row {row}: {values[row].tolist()}; leave that episode out and build '
                 'the dataset again')
-    return [Track(dataset.actions[e.first_row:e.first_row + e.length],
-                  dataset.state[e.first_row:e.first_row + e.length] if needs_state else None)
-            for e in dataset.episodes[:episodes or None]]
+    tracks = []
+    for entry in dataset.episodes[:episodes or None]:
+        rows = slice(entry.first_row, entry.first_row + entry.length)
+        changes = np.flatnonzero(np.diff(dataset.task_index[rows])) + 1
+        tracks.append(Track(dataset.actions[rows], dataset.state[rows] if needs_state else None,
+                            tuple(changes.tolist())))
+    return tracks
 
 
 def check_statistics(dataset: EpisodeDataset) -> None:

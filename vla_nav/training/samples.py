@@ -23,15 +23,15 @@ from vla_nav.training.augment import (
     mirror_signs,
     vary_images,
 )
-from vla_nav.training.data import Demonstrations
+from vla_nav.training.data import Demonstrations, Leg
 from vla_nav.training.questions import Question, Questions
 from vla_nav.training.settings import TrainingSettings
 
 
 class Row(NamedTuple):
-    """A sequence of frames of one episode."""
+    """A sequence of frames of one leg."""
 
-    episode: int
+    leg: int
     start: int
     length: int
     first: int
@@ -70,16 +70,16 @@ class Batch:
 class Windows:
     """Sequences of `window` frames, of which the first `history` are not judged.
 
-    An episode's first frames have no history and are judged. In a pass every frame is judged
-    equally often, the stop at an episode's end as often as the way there.
+    A leg's first frames have no history and are judged. In a pass every frame is judged
+    equally often, the stop at a leg's end as often as the way there.
     """
 
-    def __init__(self, lengths: Sequence[int], episodes: Sequence[int], window: int, history: int,
+    def __init__(self, lengths: Sequence[int], legs: Sequence[int], window: int, history: int,
                  batch: int, seed: int) -> None:
         self._lengths, self._window, self._history = lengths, window, history
         self._judged = window - history
-        counts = [lengths[e] + self._judged - 1 for e in episodes]
-        self._episodes = np.repeat(episodes, counts)
+        counts = [lengths[leg] + self._judged - 1 for leg in legs]
+        self._legs = np.repeat(legs, counts)
         self._begins = np.concatenate([np.arange(count) for count in counts]) - self._judged + 1
         self._batch, self._seed = batch, seed
         self._order = lru_cache(2)(self._shuffled)
@@ -89,53 +89,56 @@ class Windows:
         total = len(self._begins)
         chosen = [self._order(place // total)[place % total]
                   for place in range(step * self._batch, (step + 1) * self._batch)]
-        return [self._row(int(self._episodes[i]), int(self._begins[i])) for i in chosen]
+        return [self._row(int(self._legs[i]), int(self._begins[i])) for i in chosen]
 
-    def tiles(self, episodes: Sequence[int]) -> list[Row]:
-        """Sequences that judge every frame of these episodes once."""
-        return [self._row(e, begin) for e in episodes
-                for begin in range(0, self._lengths[e], self._judged)]
+    def tiles(self, legs: Sequence[int]) -> list[Row]:
+        """Sequences that judge every frame of these legs once."""
+        return [self._row(leg, begin) for leg in legs
+                for begin in range(0, self._lengths[leg], self._judged)]
 
-    def _row(self, episode: int, begin: int) -> Row:
-        """The sequence that judges the episode's frames from `begin` on."""
+    def _row(self, leg: int, begin: int) -> Row:
+        """The sequence that judges the leg's frames from `begin` on."""
         start = max(0, begin - self._history)
-        stop = min(begin + self._judged, self._lengths[episode])
-        return Row(episode, start, self._window, max(0, begin) - start, stop - start)
+        stop = min(begin + self._judged, self._lengths[leg])
+        return Row(leg, start, self._window, max(0, begin) - start, stop - start)
 
     def _shuffled(self, number: int) -> np.ndarray:
         return np.random.default_rng((self._seed, number)).permutation(len(self._begins))
 
 
-class WholeEpisodes:
-    """Batches of whole episodes of like length, in random order: little padding."""
+class WholeLegs:
+    """Batches of whole legs of like length, in random order: little padding."""
 
-    def __init__(self, lengths: Sequence[int], episodes: Sequence[int], batch: int, seed: int
-                 ) -> None:
-        self._lengths, self._episodes = np.asarray(lengths), np.asarray(episodes)
-        self._batch, self._seed = min(batch, len(episodes)), seed
-        self._batches = -(-len(episodes) // self._batch)
+    def __init__(self, lengths: Sequence[int], legs: Sequence[int], batch: int, seed: int) -> None:
+        self._lengths, self._legs = np.asarray(lengths), np.asarray(legs)
+        self._batch, self._seed = min(batch, len(legs)), seed
+        self._batches = -(-len(legs) // self._batch)
         self._order = lru_cache(2)(self._shuffled)
 
     def rows(self, step: int) -> list[Row]:
         """The sequences of one step."""
         chosen = self._order(step // self._batches)[step % self._batches]
         length = int(self._lengths[chosen].max())
-        return [Row(int(e), 0, length, 0, int(self._lengths[e])) for e in chosen]
+        return [Row(int(leg), 0, length, 0, int(self._lengths[leg])) for leg in chosen]
 
     def _shuffled(self, number: int) -> np.ndarray:
         rng = np.random.default_rng((self._seed, number))
-        missing = self._batches * self._batch - len(self._episodes)
-        episodes = np.concatenate([self._episodes, rng.choice(self._episodes, missing)])
-        order = np.argsort(self._lengths[episodes] * rng.uniform(0.9, 1.1, len(episodes)))
-        return rng.permutation(episodes[order].reshape(self._batches, self._batch))
+        missing = self._batches * self._batch - len(self._legs)
+        legs = np.concatenate([self._legs, rng.choice(self._legs, missing)])
+        order = np.argsort(self._lengths[legs] * rng.uniform(0.9, 1.1, len(legs)))
+        return rng.permutation(legs[order].reshape(self._batches, self._batch))
 
 
 class Source:
-    """Batches for training and validation; a subclass adds what the model observes."""
+    """Batches for training and validation; a subclass adds what the model observes.
 
-    def __init__(self, data: Demonstrations, variant: Variant, settings: TrainingSettings,
-                 sampler: Windows | WholeEpisodes, validation: Sequence[Row]) -> None:
-        self._tracks, self._variant, self.normaliser = data.tracks, variant, data.normaliser
+    legs: those that rows count, of training and validation.
+    """
+
+    def __init__(self, data: Demonstrations, legs: Sequence[Leg], variant: Variant,
+                 settings: TrainingSettings, sampler: Windows | WholeLegs,
+                 validation: Sequence[Row]) -> None:
+        self._legs, self._variant, self.normaliser = legs, variant, data.normaliser
         self._settings, self._sampler, self._validation = settings, sampler, validation
         names = variant.head.inputs
         self._needs_state = variant.head.state_token or 'velocity' in names
@@ -195,29 +198,29 @@ class Source:
 
     def _actions(self, row: Row, chunk: int) -> tuple[np.ndarray, np.ndarray]:
         """Actions from the start of a sequence to the end of its last chunk; which are real."""
-        track = self._tracks[row.episode]
+        taken = self._legs[row.leg].actions
         places = np.arange(row.start, row.start + row.length + chunk - 1)
-        valid = places < len(track.actions)
-        actions = track.actions[np.minimum(places, len(track.actions) - 1)]
+        valid = places < len(taken)
+        actions = taken[np.minimum(places, len(taken) - 1)]
         return np.where(valid[:, None], actions, 0.0).astype(np.float32), valid
 
     def _motion(self, row: Row, rng) -> tuple[np.ndarray, np.ndarray]:
         """What the policy is told of its own motion, (T, A) each: last actions, velocities."""
-        track, rate = self._tracks[row.episode], self._settings.motion_dropout
+        leg, rate = self._legs[row.leg], self._settings.motion_dropout
         places = np.arange(row.start, row.start + row.length)
         if rng is not None and rate:
-            others = rng.integers(len(track.actions), size=row.length)
+            others = rng.integers(len(leg.actions), size=row.length)
             places = np.where(rng.random(row.length) < rate, others, places)
-        places = np.minimum(places, len(track.actions))
-        previous = np.where(places[:, None] > 0, track.actions[places - 1], 0.0)
+        places = np.minimum(places, len(leg.actions))
+        previous = np.where(places[:, None] > 0, leg.actions[places - 1], 0.0)
         state = previous
         if self._needs_state:
-            state = track.state[np.minimum(places, len(track.actions) - 1)]
+            state = leg.state[np.minimum(places, len(leg.actions) - 1)]
         return previous.astype(np.float32), state
 
     def _weight(self, row: Row) -> int:
         """How many actions a sequence's judged chunks hold."""
-        left = len(self._tracks[row.episode].actions) - row.start
+        left = len(self._legs[row.leg].actions) - row.start
         ends = left - np.arange(row.first, row.stop)
         return int(np.minimum(ends, self._variant.chunk).sum())
 
@@ -232,13 +235,13 @@ class FrameSource(Source):
         history = max(0, variant.head.window - 1)
         window = settings.window or 3 * history + 1
         history = min(history, window - 1)
-        lengths = [len(track.actions) for track in data.tracks]
-        sampler = Windows(lengths, data.training, window, history, settings.batch - self._asked,
+        legs, lengths, training, validation = _numbered(data)
+        sampler = Windows(lengths, training, window, history, settings.batch - self._asked,
                           settings.seed)
-        every = sampler.tiles(data.validation)
+        every = sampler.tiles(validation)
         count = min(len(every), max(1, settings.validation_frames // (window - history)))
         spread = np.linspace(0, len(every) - 1, count).round().astype(int)
-        super().__init__(data, variant, settings, sampler, [every[i] for i in spread])
+        super().__init__(data, legs, variant, settings, sampler, [every[i] for i in spread])
         self._signs = mirror_signs(data.contract.command.fields)
 
     def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
@@ -256,7 +259,8 @@ class FrameSource(Source):
         rows = [row._replace(length=longest) for row in rows]
         images, instructions, signs = [], [], np.ones((len(rows), len(self._signs)), np.float32)
         for i, row in enumerate(rows):
-            window = self._dataset.window(row.episode, row.start, row.length)
+            leg = self._legs[row.leg]
+            window = self._dataset.window(leg.episode, leg.start + row.start, row.length)
             seen, said = window.images, window.instructions
             if rngs is not None:
                 seen = vary_images(seen, settings.colour, settings.shift, rngs[i])
@@ -270,22 +274,31 @@ class FrameSource(Source):
 
 
 class ContextSource(Source):
-    """Whole episodes as contexts that the frozen backbone gave, float16 (L, n, D) each."""
+    """Whole legs, from episodes' contexts that the frozen backbone gave, float16 (L, n, D)."""
 
     def __init__(self, contexts: Sequence[np.ndarray], data: Demonstrations, variant: Variant,
                  settings: TrainingSettings) -> None:
         self._contexts = contexts
-        lengths = [len(track.actions) for track in data.tracks]
-        sampler = WholeEpisodes(lengths, data.training, settings.batch, settings.seed)
-        longest = max(lengths[e] for e in data.validation)
-        super().__init__(data, variant, settings, sampler,
-                         [Row(e, 0, longest, 0, lengths[e]) for e in data.validation])
+        legs, lengths, training, validation = _numbered(data)
+        sampler = WholeLegs(lengths, training, settings.batch, settings.seed)
+        longest = max(lengths[leg] for leg in validation)
+        super().__init__(data, legs, variant, settings, sampler,
+                         [Row(leg, 0, longest, 0, lengths[leg]) for leg in validation])
 
     def _join(self, rows: Sequence[Row], rngs, share: float) -> Batch:
         shape = self._contexts[0].shape[1:]
         contexts = np.zeros((len(rows), rows[0].length, *shape), np.float16)
         for place, row in zip(contexts, rows):
-            seen = self._contexts[row.episode]
+            leg = self._legs[row.leg]
+            seen = self._contexts[leg.episode][leg.start:leg.start + row.stop]
             place[:len(seen)] = seen
         return Batch(**self._numbers(rows, rngs), contexts=torch.from_numpy(contexts),
                      weight=share)
+
+
+def _numbered(data: Demonstrations) -> tuple[list[Leg], list[int], range, range]:
+    """All legs, their lengths, and which of them are trained and which validated on."""
+    training = data.legs(data.training)
+    legs = training + data.legs(data.validation)
+    lengths = [len(leg.actions) for leg in legs]
+    return legs, lengths, range(len(training)), range(len(training), len(legs))

@@ -25,7 +25,8 @@ class TrainingSettings:
     steps: int = 450
     """Steps of the optimiser."""
     batch: int = 32
-    """Sequences in each step, over all processes: whole episodes where contexts are cached."""
+    """Sequences in each step, over all processes: where contexts are cached, whole episodes, or
+    what of them is under one sentence."""
     window: int = 0
     """Frames of a sequence; 0: one, and three for each frame of history that the head sees beside
     the present one. Cached contexts always take whole episodes."""
