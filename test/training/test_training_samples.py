@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from vla_nav.episodes.windows import EpisodeDataset
-from vla_nav.policy import load_variant
+from vla_nav.policy import Backbone, PolicyModel, choose_token_ids, load_variant, make_head
 from vla_nav.training.augment import mirror_instruction
 from vla_nav.training.data import Demonstrations, read_tracks
+from vla_nav.training.objective import FrameObjective
+from vla_nav.training.questions import Question
 from vla_nav.training.samples import ContextSource, FrameSource, WholeLegs, Windows
 from vla_nav.training.settings import TrainingSettings
 
@@ -84,8 +86,35 @@ def test_parts_make_up_the_batch_and_weigh_as_much_as_they_hold(source):
     assert whole.weight == 1.0
 
 
-def test_augmentation_does_not_depend_on_the_parts(source):
-    settings = replace(PLAIN, colour=0.2, shift=0.05, mirror=0.5)
+class Ask:
+    """Questions whose answers differ in length."""
+
+    def draw(self, rng):
+        answer = ('red', 'a red ball and a blue ball and a red ball')[int(rng.integers(2))]
+        return Question(np.zeros((64, 64, 3), np.uint8), '{image}what is there?', answer)
+
+
+def test_parts_with_and_without_questions_add_up_to_the_batch(recorded, data, tiny_backbone):
+    backbone = Backbone.load(tiny_backbone)
+    variant = load_variant('rt2').with_settings({
+        'head.chunk': 2, 'tokens.bins': 8, 'tokens.ids': choose_token_ids(backbone.tokenizer, 8)})
+    head = make_head(backbone, variant, 64, 64, 2)
+    model = FrameObjective(PolicyModel(backbone, variant, head, 64, 64), bf16=False)
+    source = FrameSource(recorded, data, variant, PLAIN, Ask())  # of 8 sequences 3 are questions
+    for step in range(2):
+        with torch.no_grad():
+            whole, *parts = (sum(float(model(source.batch(step, part, parts)))
+                                 for part in range(parts)) for parts in (1, 2, 4, 5))
+        assert parts == pytest.approx([whole] * 3, rel=1e-5)
+
+
+def test_what_is_drawn_does_not_depend_on_the_parts(source):
+    settings = replace(PLAIN, colour=0.2, shift=0.05, mirror=0.5, motion_dropout=0.5)
+    for step in range(20):
+        whole = source(settings).batch(step)
+        for number in range(8):
+            told = source(settings).batch(step, number, 8).inputs
+            assert torch.equal(told, whole.inputs[number::8, :told.shape[1]])
     whole, part = source(settings).batch(2), source(settings).batch(2, 1, 2)
     some, every = (b.images.reshape(*b.targets.shape[:2], 64, 64, 3) for b in (part, whole))
     assert (every[1::2, :some.shape[1]] == some).all()

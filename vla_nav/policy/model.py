@@ -135,18 +135,22 @@ class PolicyModel(nn.Module):
                           self.words.ids.tolist())
 
 
+def answer_ids(backbone: Backbone, answers: Sequence[str]) -> list[list[int]]:
+    """Token ids of answers, which end with the end-of-text token, where the tokenizer has one."""
+    tokenizer = backbone.tokenizer
+    end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+    return [[*tokenizer(a, add_special_tokens=False)['input_ids'], *end] for a in answers]
+
+
 def language_loss(
     backbone: Backbone, images: Sequence[np.ndarray], prompts: Sequence[str],
     answers: Sequence[str],
 ) -> torch.Tensor:
     """Cross-entropy of answers after prompts: the vision-language half of co-fine-tuning.
 
-    Answers end with the tokenizer's end-of-text token, where it has one.
+    It is the mean over all tokens of the answers (`answer_ids`).
     """
-    end = [backbone.tokenizer.eos_token_id] if backbone.tokenizer.eos_token_id is not None else []
-    ids = [
-        [*backbone.tokenizer(a, add_special_tokens=False)['input_ids'], *end] for a in answers
-    ]
+    ids = answer_ids(backbone, answers)
     longest = max(map(len, ids))
     height, width = images[0].shape[:2]
     padded = [[*row, *[backbone.pad_id] * (longest - len(row))] for row in ids]

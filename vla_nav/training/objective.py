@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from vla_nav.policy import Head, PolicyModel, Variant, language_loss
-from vla_nav.policy.model import action_loss
+from vla_nav.policy.model import action_loss, answer_ids
 from vla_nav.training.samples import Batch
 
 
@@ -42,7 +42,10 @@ class Objective(nn.Module):
 
 
 class FrameObjective(Objective):
-    """A whole policy on images; questions are mixed in at the variant's share (RT-2)."""
+    """A whole policy on images; questions are mixed in at the variant's share (RT-2).
+
+    Every token of a batch's answers counts as much, whichever part of the batch it is in.
+    """
 
     def __init__(self, model: PolicyModel, bf16: bool) -> None:
         super().__init__(model.head, model.variant, model.backbone.device, bf16)
@@ -58,11 +61,12 @@ class FrameObjective(Objective):
         loss = self.model(batch.images, batch.instructions, *self._numbers(batch)) * batch.weight
         if not batch.questions:
             return loss
-        asked = language_loss(
-            self.model.backbone, [q.image for q in batch.questions],
-            [q.prompt for q in batch.questions], [q.answer for q in batch.questions])
-        share = self.variant.vision_language
-        return (1 - share) * loss + share * batch.question_weight * asked
+        images, prompts, answers = zip(*((q.image, q.prompt, q.answer) for q in batch.questions))
+        backbone = self.model.backbone
+        own, every = (sum(map(len, answer_ids(backbone, said)))
+                      for said in (answers, batch.answers))
+        share = self.variant.vision_language * (own / max(every, 1))
+        return loss + share * language_loss(backbone, images, prompts, answers)
 
     def predict(self, batch: Batch) -> torch.Tensor:
         _, _, inputs, velocity = self._numbers(batch)

@@ -61,10 +61,10 @@ class Batch:
     contexts: torch.Tensor | None = None
     """float16 (B, T, n, D), in the place of images and instructions."""
     questions: tuple[Question, ...] = ()
+    answers: tuple[str, ...] = ()
+    """Of all questions of the whole batch, whose tokens count alike."""
     weight: float = 1.0
-    """Share of the whole batch's actions."""
-    question_weight: float = 0.0
-    """Share of the whole batch's questions."""
+    """What its actions' loss counts: their share of the whole batch's, of what questions leave."""
 
 
 class Windows:
@@ -171,15 +171,21 @@ class Source:
     def _join(self, rows: Sequence[Row], rngs, share: float) -> Batch:
         raise NotImplementedError
 
-    def _numbers(self, rows: Sequence[Row], rngs, signs: np.ndarray | None = None) -> dict:
-        """Targets, mask, inputs and velocity; signs (B, A) of rows that are mirrored."""
+    def _numbers(self, rows: Sequence[Row], rngs, length: int, signs: np.ndarray | None = None
+                 ) -> dict:
+        """Targets, mask, inputs and velocity of `length` frames.
+
+        signs: (B, A), of rows that are mirrored.
+        """
         chunk = self._variant.chunk
-        after, valid = map(np.stack, zip(*(self._actions(row, chunk) for row in rows)))
+        after, valid = map(np.stack, zip(*(
+            self._actions(row.leg, row.start, length + chunk - 1) for row in rows)))
+        # What is drawn must not depend on how long this part of the batch is.
         previous, state = map(np.stack, zip(*(
             self._motion(row, None if rngs is None else rngs[i]) for i, row in enumerate(rows))))
+        previous, state = previous[:, :length], state[:, :length]
         if signs is not None:
             after, previous, state = (x * signs[:, None] for x in (after, previous, state))
-        length = rows[0].length
         targets = np.lib.stride_tricks.sliding_window_view(after, chunk, axis=1)
         mask = np.lib.stride_tricks.sliding_window_view(valid, chunk, axis=1)
         place = np.arange(length)
@@ -196,10 +202,10 @@ class Source:
             'velocity': torch.from_numpy(parts['velocity']) if self._needs_state else None,
         }
 
-    def _actions(self, row: Row, chunk: int) -> tuple[np.ndarray, np.ndarray]:
-        """Actions from the start of a sequence to the end of its last chunk; which are real."""
-        taken = self._legs[row.leg].actions
-        places = np.arange(row.start, row.start + row.length + chunk - 1)
+    def _actions(self, leg: int, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """So many actions of a leg from its row `start` on; which of them are real."""
+        taken = self._legs[leg].actions
+        places = np.arange(start, start + count)
         valid = places < len(taken)
         actions = taken[np.minimum(places, len(taken) - 1)]
         return np.where(valid[:, None], actions, 0.0).astype(np.float32), valid
@@ -232,6 +238,7 @@ class FrameSource(Source):
                  settings: TrainingSettings, questions: Questions | None = None) -> None:
         self._dataset, self._questions = dataset, questions
         self._asked = round(variant.vision_language * settings.batch) if questions else 0
+        self._ask = lru_cache(2)(self._draw)
         history = max(0, variant.head.window - 1)
         window = settings.window or 3 * history + 1
         history = min(history, window - 1)
@@ -248,19 +255,21 @@ class FrameSource(Source):
         batch = super().batch(step, part, parts)
         if not self._asked:
             return batch
-        rngs = [np.random.default_rng((self._settings.seed, 1, step, i))
-                for i in range(part, self._asked, parts)]
-        asked = tuple(self._questions.draw(rng) for rng in rngs)
-        return replace(batch, questions=asked, question_weight=len(asked) / self._asked)
+        asked = self._ask(step)
+        return replace(batch, questions=asked[part::parts], answers=tuple(q.answer for q in asked),
+                       weight=(1 - self._variant.vision_language) * batch.weight)
+
+    def _draw(self, step: int) -> tuple[Question, ...]:
+        return tuple(self._questions.draw(np.random.default_rng((self._settings.seed, 1, step, i)))
+                     for i in range(self._asked))
 
     def _join(self, rows: Sequence[Row], rngs, share: float) -> Batch:
         settings = self._settings
         longest = max(row.stop for row in rows)  # heads look back only
-        rows = [row._replace(length=longest) for row in rows]
         images, instructions, signs = [], [], np.ones((len(rows), len(self._signs)), np.float32)
         for i, row in enumerate(rows):
             leg = self._legs[row.leg]
-            window = self._dataset.window(leg.episode, leg.start + row.start, row.length)
+            window = self._dataset.window(leg.episode, leg.start + row.start, longest)
             seen, said = window.images, window.instructions
             if rngs is not None:
                 seen = vary_images(seen, settings.colour, settings.shift, rngs[i])
@@ -269,7 +278,7 @@ class FrameSource(Source):
                     said = tuple(mirror_instruction(text) for text in said)
             images.append(seen)
             instructions += said
-        return Batch(**self._numbers(rows, rngs, signs), images=np.concatenate(images),
+        return Batch(**self._numbers(rows, rngs, longest, signs), images=np.concatenate(images),
                      instructions=tuple(instructions), weight=share)
 
 
@@ -292,8 +301,8 @@ class ContextSource(Source):
             leg = self._legs[row.leg]
             seen = self._contexts[leg.episode][leg.start:leg.start + row.stop]
             place[:len(seen)] = seen
-        return Batch(**self._numbers(rows, rngs), contexts=torch.from_numpy(contexts),
-                     weight=share)
+        return Batch(**self._numbers(rows, rngs, rows[0].length),
+                     contexts=torch.from_numpy(contexts), weight=share)
 
 
 def _numbered(data: Demonstrations) -> tuple[list[Leg], list[int], range, range]:
