@@ -209,6 +209,26 @@ def test_settings_of_the_loop_reach_it(tmp_path, dataset, tiny_backbone, changes
     assert np.isfinite(checkpoint.provenance['measured']['validation']['error'])
 
 
+def test_what_is_mirrored_is_not_clipped(dataset_copy, tmp_path, tiny_backbone):
+    def leftwards(values):
+        return abs(values) * np.array([1.0, 0.2], np.float32) + np.array([0.0, 0.4], np.float32)
+    rewrite(dataset_copy, 'action', leftwards)
+    recorded = EpisodeDataset(dataset_copy)
+    low, high = np.percentile(recorded.actions, [1, 99], axis=0).tolist()
+    mean, std = recorded.actions.mean(0).tolist(), recorded.actions.std(0).tolist()
+    damage(dataset_copy, 'stats.json', lambda data: data['action'].update(
+        q01=low, q99=high, mean=mean, std=std))
+    ranges = []
+    for mirror in (0.0, 0.5):
+        normaliser = train(small_job('lora_head', tmp_path / str(mirror), dataset_copy,
+                                     tiny_backbone, {'training.mirror': mirror,
+                                                     'training.steps': 1})).normaliser
+        ranges.append((normaliser.low[1], normaliser.high[1]))
+    (least, most), (mirrored, same) = ranges
+    assert 0.4 <= least < most and same == pytest.approx(most, rel=0.05)
+    assert mirrored == pytest.approx(-same)
+
+
 def test_cached_contexts_are_made_anew_when_what_they_depend_on_changes(
         tmp_path, dataset, tiny_backbone):
     def folders():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from vla_nav.contract import Contract
 from vla_nav.episodes.lerobot import STATS_PATH
 from vla_nav.episodes.windows import EpisodeDataset
 from vla_nav.policy import ActionNormaliser, NormaliserError, Variant
+from vla_nav.training.augment import mirror_signs
 from vla_nav.training.errors import TrainError
 
 
@@ -75,6 +76,13 @@ class Demonstrations:
             # Of the first so many episodes all but these are trained on.
             **facts, 'training_episodes': count, 'validation_episodes': validation,
             'frames': sum(len(track.actions) for track in tracks)})
+
+    def mirrored(self) -> Demonstrations:
+        """With statistics of the mirrored actions as well, lest these are clipped."""
+        command = self.contract.command
+        actions = np.concatenate([self.tracks[episode].actions for episode in self.training])
+        actions = np.concatenate([actions, actions * mirror_signs(command.fields)])
+        return replace(self, normaliser=ActionNormaliser.fit(actions, command.low, command.high))
 
     def legs(self, episodes: Sequence[int]) -> list[Leg]:
         """The legs of these episodes, in order."""

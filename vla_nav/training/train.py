@@ -169,7 +169,7 @@ class Training:
             contexts = self.contexts(dataset, self.variant, len(tracks))
             self._fit_head('head', self.job.out, contexts, data)
         else:
-            self._fit_policy(dataset, data)
+            self._fit_policy(dataset, data.mirrored() if self.settings.mirror else data)
 
     def _in_simulation(self, contract: Contract) -> None:
         """Rounds of demonstrations, each of which the head is trained on anew."""
