@@ -498,6 +498,7 @@ def test_an_lstm_that_carries_its_state_needs_more_than_single_frames(tmp_path, 
     (['--set', 'head.windw=12'], "did you mean 'head.window'"),
     (['--episodes', '-1'], '--episodes is -1; expected at least 0'),
     (['--backbone', './nowhere'], "backbone './nowhere': there is no such folder"),
+    (['--seed', '999'], 'training.seed is 999; expected at most 998 in simulation'),
 ])
 def test_bad_arguments_are_one_line(capsys, tmp_path, arguments, message):
     assert main(['train', '--out', str(tmp_path / 'model'), '--work', str(tmp_path / 'work'),
@@ -505,6 +506,13 @@ def test_bad_arguments_are_one_line(capsys, tmp_path, arguments, message):
     error = capsys.readouterr().err.splitlines()
     assert message in error[-1]
     assert not (tmp_path / 'work').exists()
+
+
+def test_demonstrations_show_no_scene_of_a_rollout(capsys, tmp_path):
+    assert main(['demos', '--out', str(tmp_path / 'demos'), '--episodes', '3', '--seed',
+                 '999999998']) == 2
+    assert '--seed is 999999998; expected 0 to 999999997' in capsys.readouterr().err
+    assert not (tmp_path / 'demos').exists()
 
 
 def test_a_backbone_without_vision_is_refused(tmp_path, dataset):

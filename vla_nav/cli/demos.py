@@ -41,11 +41,14 @@ def run(args: argparse.Namespace) -> int:
     """Record; exit status 1 if an episode could not be made."""
     from vla_nav.episodes.recovery import recover
     from vla_nav.errors import VlaNavError
+    from vla_nav.evaluation.rollout import FIRST_SEED
     from vla_nav.share import share_path
     from vla_nav.training.demo_bags import Demo
 
-    if args.seed < 0:
-        raise VlaNavError(f'--seed is {args.seed}; expected 0 or more')
+    last = FIRST_SEED - args.episodes
+    if not 0 <= args.seed <= last:
+        raise VlaNavError(f'--seed is {args.seed}; expected 0 to {last}, as scenes from '
+                          f'{FIRST_SEED} on are those of rollouts')
     robot = args.robot or share_path('config/robots/sim.yaml')
     if args.out.exists():
         recover(args.out, ours=True)

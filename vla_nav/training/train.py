@@ -12,6 +12,7 @@ import torch
 
 from vla_nav.contract import Camera, Contract
 from vla_nav.episodes.windows import EpisodeDataset
+from vla_nav.evaluation.rollout import FIRST_SEED as ROLLOUTS
 from vla_nav.policy import (
     Backbone,
     Checkpoint,
@@ -50,7 +51,8 @@ from vla_nav.training.settings import Recipe
 from vla_nav.training.trainer import Judge, Trainer, make_accelerator
 
 FIRST_SEED = 1_000_000
-"""Demonstration scenes are drawn from here on; rollouts use seeds from 1,000,000,000."""
+"""Demonstration scenes are FIRST_SEED + 1,000,000 * seed + n: those of rollouts come after."""
+SEEDS = range((ROLLOUTS - FIRST_SEED) // 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,9 @@ class Training:
         self._where(job.out)
         dataset = None if job.data is None else EpisodeDataset(job.data)
         check_source(job.recipe, dataset is None, job.rounds)
+        if dataset is None and self.settings.seed not in SEEDS:
+            raise TrainError(f'training.seed is {self.settings.seed}; expected at most {SEEDS[-1]}'
+                             ' in simulation, as the scenes of others are those of rollouts')
         if self.main:
             self.files.begin({
                 **job.recipe.to_dict(), 'backbone_sha256': self.backbone.sha256,
