@@ -66,13 +66,15 @@ def test_a_model_that_is_added_costs_only_its_own_measurements(
         comparison, frozen, save_model, dataset_folder, out, tmp_path):
     copied = shutil.copytree(out, tmp_path / 'out')
     before = {path: path.stat().st_mtime_ns for path in copied.glob('*/*.json*')}
-    added = save_model('added', **{'head.width': 8})
+    added = save_model('added', provenance={'data': {'dataset_sha256': 'another'}},
+                       **{'head.width': 8})
     found = compare([frozen, added], dataset_folder, copied, comparison.settings)
     after = {path: path.stat().st_mtime_ns for path in copied.glob('*/*.json*')}
     assert {path: after[path] for path in before} == before
     sha256 = open_model(added).sha256
     assert [path.name[:12] for path in after if path not in before] == [sha256[:12]] * 5
     assert found.frozen.latency == comparison.frozen.latency
+    assert not found.unseen_data, 'the one added may know these episodes from that dataset'
 
 
 @pytest.fixture

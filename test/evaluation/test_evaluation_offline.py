@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from vla_nav.contract import Frame
-from vla_nav.evaluation.data import chosen_episodes, held_out, open_dataset
+from vla_nav.evaluation.data import chosen_episodes, held_out, open_dataset, remembers
 from vla_nav.evaluation.errors import EvaluationError
 from vla_nav.evaluation.models import check_alike, open_model
 from vla_nav.evaluation.offline import describe, offline_errors, rmse_difference
 from vla_nav.policy import Policy
+from vla_nav.training.data import fingerprint
 
 
 def test_constant_predictions_have_the_errors_one_can_compute(dataset, steady):
@@ -126,6 +127,22 @@ def test_episodes_that_training_used_are_not_held_out(dataset, save_model):
     assert held_out(models[1:2], dataset) == [1]
     assert held_out(models[2:], dataset) == [0, 1, 2]
     assert held_out(models, dataset) == [1]
+
+
+def test_episodes_are_known_again_in_another_dataset(dataset, save_model):
+    """One that was built again, with an episode more."""
+    entry = dataset.episodes[1]
+    seen = fingerprint(dataset.actions[entry.first_row:entry.first_row + entry.length])
+    before = {'dataset_sha256': 'that of the dataset before', 'training_episodes': 2,
+              'validation_episodes': [0]}
+    new, old = (open_model(save_model(name, provenance={'data': data})) for name, data in (
+        ('new', {**before, 'trained_on': [seen]}), ('old', before)))
+    assert held_out([new], dataset) == chosen_episodes(new, dataset, validation=True) == [0, 2]
+    assert remembers(new, dataset) and not remembers(old, dataset)
+    assert held_out([old], dataset) == [0, 1, 2]
+    with pytest.raises(EvaluationError, match='old was trained on another build .* may hold them '
+                       'too; leave out --validation'):
+        chosen_episodes(old, dataset, validation=True)
 
 
 def test_no_episode_held_out_is_said(dataset, save_model):

@@ -24,6 +24,7 @@ from vla_nav.policy import (
     Policy,
     variant_names,
 )
+from vla_nav.training.data import fingerprint
 from vla_nav.training.errors import TrainError
 from vla_nav.training.resume import ResumeError, read_facts
 from vla_nav.training.samples import FrameSource
@@ -147,7 +148,9 @@ def test_the_checkpoint_says_where_it_comes_from_and_what_it_cost(trained, folde
     assert provenance['data']['dataset_sha256'] == EpisodeDataset(dataset).sha256
     data = provenance['data']
     assert (data['training_episodes'], data['frames']) == (6, 144)
-    assert len(data['validation_episodes']) == 1
+    (kept,) = data['validation_episodes']
+    rows = EpisodeDataset(dataset).actions.reshape(6, 24, 2)
+    assert data['trained_on'] == [fingerprint(rows[e]) for e in range(6) if e != kept]
     assert len(provenance['git_commit']) >= 40
     assert set(provenance['environment']) >= {'torch', 'transformers', 'peft', 'accelerate'}
     assert provenance['training']['steps'] == 60

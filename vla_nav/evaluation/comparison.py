@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_nav.episodes.windows import EpisodeDataset
-from vla_nav.evaluation.data import Sample, draw_sample, held_out, open_dataset
+from vla_nav.evaluation.data import Sample, draw_sample, held_out, open_dataset, remembers
 from vla_nav.evaluation.errors import EvaluationError
 from vla_nav.evaluation.latency import Latency, machine, measure_latency
 from vla_nav.evaluation.models import Model, check_alike, load_policy, open_models
@@ -100,7 +100,7 @@ class Comparison:
     episodes: tuple[int, ...]
     """Of the dataset, that errors and contexts come from."""
     unseen_data: bool
-    """Whether no model was trained on these episodes."""
+    """Whether it is known that no model was trained on these episodes."""
     sample: Sample
     machine: dict
     """That most latencies were measured on."""
@@ -133,7 +133,7 @@ def compare(names: Sequence[str | Path], data: Path, out: Path, settings: Compar
     check_alike(models, dataset.contract, str(data))
     frozen = _reference(models, reference)
     episodes = held_out(models, dataset)
-    unseen_data = bool(episodes)
+    unseen_data = bool(episodes) and all(remembers(model, dataset) for model in models)
     episodes = episodes or list(range(len(dataset)))
     sample = draw_sample(dataset, settings.frames, episodes, settings.seed)
     work = _Work(store, dataset, tuple(episodes), sample, settings, frozen, measure)

@@ -11,6 +11,7 @@ import numpy as np
 from vla_nav.episodes.windows import EpisodeDataset
 from vla_nav.evaluation.errors import EvaluationError
 from vla_nav.evaluation.models import Model
+from vla_nav.training.data import fingerprint
 
 
 @dataclass(frozen=True)
@@ -38,28 +39,53 @@ def open_dataset(path: Path) -> EpisodeDataset:
 
 
 def held_out(models: Sequence[Model], dataset: EpisodeDataset) -> list[int]:
-    """Episodes that none of the models was trained on, in order; perhaps none at all.
+    """Episodes that none of the models is known to be trained on, in order; perhaps none at all.
 
-    A model trained on other data has seen none of these; one trained on these data says in its
-    checkpoint which episodes it kept for validation.
+    A model knows the episodes it was trained on in other datasets too, if it is not too old:
+    `remembers` says so.
     """
     episodes = set(range(len(dataset)))
     for model in models:
-        data = model.checkpoint.provenance.get('data')
-        if isinstance(data, dict) and data.get('dataset_sha256') == dataset.sha256:
+        data = _origin(model)
+        if data.get('dataset_sha256') == dataset.sha256:
             used = data.get('training_episodes', len(dataset))
             used = set(used) if isinstance(used, list) else set(range(used))
             episodes -= used - set(data.get('validation_episodes', ()))
+        elif 'trained_on' in data:
+            known = set(data['trained_on'])
+            episodes = {e for e in episodes if fingerprint(_actions(dataset, e)) not in known}
     return sorted(episodes)
 
 
+def remembers(model: Model, dataset: EpisodeDataset) -> bool:
+    """Whether its checkpoint can tell which of these episodes it was trained on."""
+    data = _origin(model)
+    return 'trained_on' in data or data.get('dataset_sha256') in (None, dataset.sha256)
+
+
 def chosen_episodes(model: Model, dataset: EpisodeDataset, validation: bool) -> list[int]:
-    """All episodes, or those the model was not trained on; raises where there are none."""
+    """All episodes, or those the model was not trained on; raises where none are known."""
+    if validation and not remembers(model, dataset):
+        raise EvaluationError(
+            f'{model.label} was trained on another build of a dataset, and its policy.json does '
+            f'not tell its episodes apart, so {dataset.root} may hold them too; leave out '
+            '--validation, give the dataset it was trained on, or train it again')
     episodes = held_out([model], dataset) if validation else list(range(len(dataset)))
     if not episodes:
         raise EvaluationError(f'{model.label} was trained on every episode of {dataset.root}, '
                               'and held none out; leave out --validation, or give other data')
     return episodes
+
+
+def _origin(model: Model) -> dict:
+    """What a checkpoint says of the data it was trained on."""
+    data = model.checkpoint.provenance.get('data')
+    return data if isinstance(data, dict) else {}
+
+
+def _actions(dataset: EpisodeDataset, episode: int) -> np.ndarray:
+    entry = dataset.episodes[episode]
+    return dataset.actions[entry.first_row:entry.first_row + entry.length]
 
 
 def draw_sample(dataset: EpisodeDataset, count: int, episodes: Sequence[int],

@@ -131,7 +131,7 @@ class Report:
 
     def _caption(self) -> str:
         data = 'episodes that no model was trained on' if self.comparison.unseen_data else (
-            'episodes that models were trained on, as none was held out')
+            'episodes, and models were, or may have been, trained on some of them')
         elsewhere = ', but for what names another machine and gets no ratio' if any(
             map(self._elsewhere, self.comparison.measured)) else ''
         return (f'RMSE: next action, open loop, over {len(self.comparison.episodes)} {data}. '

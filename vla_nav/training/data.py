@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -94,6 +95,11 @@ class Demonstrations:
                           None if track.state is None else track.state[start:stop])
                       for start, stop in zip((0, *track.changes), ends)]
         return found
+
+
+def fingerprint(actions: np.ndarray) -> str:
+    """What an episode's actions (L, A) are known by, in whichever dataset it is."""
+    return hashlib.sha256(np.ascontiguousarray(actions, '<f4').tobytes()).hexdigest()[:16]
 
 
 def read_tracks(dataset: EpisodeDataset, variant: Variant, episodes: int = 0) -> list[Track]:

@@ -36,7 +36,13 @@ from vla_nav.training.contexts import (
     context_facts,
     own_episodes,
 )
-from vla_nav.training.data import Demonstrations, Track, check_statistics, read_tracks
+from vla_nav.training.data import (
+    Demonstrations,
+    Track,
+    check_statistics,
+    fingerprint,
+    read_tracks,
+)
 from vla_nav.training.demonstrations import SEARCHES, collect, is_search, load_episodes
 from vla_nav.training.errors import TrainError
 from vla_nav.training.folders import keyed_folder
@@ -170,6 +176,8 @@ class Training:
         check_statistics(dataset)
         data = self._split(tracks, dataset.contract, {
             'source': dataset.root.name, 'dataset_sha256': dataset.sha256})
+        data.facts['trained_on'] = [fingerprint(tracks[episode].actions)
+                                    for episode in data.training]
         if can_cache(self.variant):
             contexts = self.contexts(dataset, self.variant, len(tracks))
             self._fit_head('head', self.job.out, contexts, data)
