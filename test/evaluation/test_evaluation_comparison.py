@@ -223,6 +223,9 @@ def test_p_is_adjusted_for_all_models_and_outcomes(comparison):
     assert raw == pytest.approx(2 / 2 ** 7)
     assert raw < 0.05 < found[1].contrasts[0].adjusted <= 1, '6 comparisons'
     assert [c.finding for c in found][2] == 'pays'
+    again = dataclasses.replace(comparison, measured=(reference, made_up(frozen, [1] * 40)),
+                                frozen=reference)
+    assert [c.frozen for c in found + candidates(again)] == [False] * 3 + [True]
 
 
 def test_costs_are_multiples_of_what_is_known(comparison):

@@ -25,8 +25,8 @@ EVEN = contrast('success', 0.01)
 COSTS = {'trainable parameters': 14.2, 'training time': 30.0, 'latency': 1.5}
 
 
-def candidate(*contrasts, similarity=0.95, name='lora'):
-    return Candidate(name, similarity, contrasts, COSTS)
+def candidate(*contrasts, similarity=0.95, name='lora', frozen=False):
+    return Candidate(name, similarity, contrasts, COSTS, frozen)
 
 
 def text(verdict):
@@ -68,6 +68,21 @@ def test_a_loss_alone_leaves_the_frozen_model():
     verdict = judge('frozen', [candidate(LOSS, EVEN, similarity=0.3)])
     assert verdict.title == 'frozen suffices'
     assert 'it loses -20.0 points (-22.0 to -18.0) of obedience' in text(verdict)
+
+
+@pytest.mark.parametrize('adapted, title', [
+    ([], 'Another frozen model does better: mlp'),
+    ([candidate(EVEN, similarity=0.4)], 'Another frozen model does better: mlp'),
+    ([candidate(GAIN)], 'Adaptation pays: lora'),
+])
+def test_a_frozen_model_that_gains_is_no_adaptation(adapted, title):
+    verdict = judge('frozen', [candidate(GAIN, name='mlp', frozen=True), *adapted])
+    assert verdict.title == title
+    assert verdict.sentences[0].endswith(
+        '; it is frozen too, with another head or context; its contexts have similarity 0.95 to '
+        'those of frozen. Hold the others against it by --reference mlp.')
+    equal = judge('frozen', [candidate(EVEN, similarity=0.4, name='mlp', frozen=True)])
+    assert equal.title == 'frozen suffices' and 'adaptation' not in text(equal)
 
 
 def test_gain_and_loss_are_mixed():

@@ -35,7 +35,7 @@ def candidates(comparison: Comparison) -> list[Candidate]:
         Candidate(each.model.label, each.similarity.score if each.similarity else None,
                   tuple(Contrast(name, difference, next(adjusted))
                         for name, difference in raw[each.model.label].items()),
-                  costs(each, frozen))
+                  costs(each, frozen), each.model.frozen)
         for each in comparison.others]
 
 

@@ -22,6 +22,8 @@ RULES = (
     'loss: mixed. Loss alone: adaptation harms.',
     f'No difference at a similarity below {SIMILAR:g}: adaptation changed what the head is shown '
     'and bought nothing that these scenes can show.',
+    'Of adaptation only models tell whose backbone was changed; another frozen one that gains has '
+    'a better head or context.',
     f'No difference is no proof of equality: where the interval reaches beyond {100 * MARGIN:g} '
     'points, the verdict says so.',
 )
@@ -58,6 +60,8 @@ class Candidate:
     contrasts: tuple[Contrast, ...]
     costs: Mapping[str, float] = field(default_factory=dict)
     """What it takes, as multiples of what the frozen model takes."""
+    frozen: bool = False
+    """Whether it is frozen too: then another head or context, and no adaptation."""
 
     @property
     def finding(self) -> str:
@@ -85,12 +89,16 @@ def judge(frozen: str | None, candidates: Sequence[Candidate]) -> Verdict:
             'against. Train one with --variant frozen_head on the same data and compare again.',))
     if not candidates:
         return Verdict('No verdict', ('There is no other model to hold it against.',))
-    findings = {candidate.finding for candidate in candidates}
-    if 'pays' in findings:
-        paying = ' and '.join(c.name for c in candidates if c.finding == 'pays')
+    findings = {candidate.finding for candidate in candidates if not candidate.frozen}
+    paying, better = (' and '.join(c.name for c in candidates
+                                   if c.finding == 'pays' and c.frozen == still)
+                      for still in (False, True))
+    if paying:
         title = f'Adaptation pays: {paying}'
     elif 'mixed' in findings:
         title = 'Mixed: adaptation gains in one thing and loses in another'
+    elif better:
+        title = f'Another frozen model does better: {better}'
     elif 'moved' in findings:
         title = f'{frozen} does as well, though adaptation changed the contexts'
     else:
@@ -122,15 +130,19 @@ def _sentence(frozen: str, candidate: Candidate) -> str:
     name, finding = candidate.name, candidate.finding
     alike = ('its contexts could not be compared' if candidate.similarity is None
              else f'its contexts have similarity {candidate.similarity:.2f} to those of {frozen}')
+    if candidate.frozen:
+        alike = f'it is frozen too, with another head or context; {alike}'
     if finding == 'same':
         return f'{name}: {alike}, and no outcome differs; {frozen} suffices.'
     if finding == 'moved':
-        return (f'{name}: {alike}, yet no outcome differs: what adaptation changed bought nothing '
+        changed = 'that' if candidate.frozen else 'what adaptation changed'
+        return (f'{name}: {alike}, yet no outcome differs: {changed} bought nothing '
                 f'here{_costs(candidate)}.')
     gains = _listed(candidate, [c for c in candidate.contrasts if c.gain])
     losses = _listed(candidate, [c for c in candidate.contrasts if c.loss])
     if finding == 'pays':
-        return f'{name}: it buys {gains}{_costs(candidate)}; {alike}.'
+        hint = f' Hold the others against it by --reference {name}.' if candidate.frozen else ''
+        return f'{name}: it buys {gains}{_costs(candidate)}; {alike}.{hint}'
     if finding == 'harms':
         return f'{name}: it loses {losses} and gains nothing{_costs(candidate)}; {alike}.'
     return f'{name}: it buys {gains} and loses {losses}{_costs(candidate)}; {alike}.'
