@@ -234,14 +234,20 @@ def test_costs_are_multiples_of_what_is_known(comparison):
     assert set(found) == {'trainable parameters', 'latency'}
     assert found['trainable parameters'] == pytest.approx(
         trainable_parameters(lora.model) / trainable_parameters(frozen.model))
-    told = [dataclasses.replace(m, model=dataclasses.replace(
-        m.model, checkpoint=dataclasses.replace(m.model.checkpoint, provenance={'measured': {
-            'training': {'seconds': seconds, 'peak_memory_bytes': 2 ** 30,
-                         'trainable_parameters': 100}}})))
-        for m, seconds in ((lora, 90.0), (frozen, 30.0))]
-    assert costs(*told) == {'trainable parameters': 1.0, 'training time': 3.0,
-                            'peak memory of training': 1.0,
-                            'latency': lora.latency.p50_s / frozen.latency.p50_s}
+
+    def told(m, seconds, **place):
+        return dataclasses.replace(m, model=dataclasses.replace(
+            m.model, checkpoint=dataclasses.replace(m.model.checkpoint, provenance={'measured': {
+                'training': {'seconds': seconds, 'peak_memory_bytes': 2 ** 30,
+                             'trainable_parameters': 100, **place}}})))
+
+    here = {'device': 'cpu, 2 threads', 'processes': 1}
+    everywhere = {'trainable parameters': 1.0,
+                  'latency': lora.latency.p50_s / frozen.latency.p50_s}
+    assert costs(told(lora, 90.0, **here), told(frozen, 30.0, **here)) == {
+        **everywhere, 'training time': 3.0, 'peak memory of training': 1.0}
+    for place in ({**here, 'device': 'NVIDIA H200'}, {**here, 'processes': 2}, {}):
+        assert costs(told(lora, 90.0, **place), told(frozen, 30.0, **here)) == everywhere
 
 
 def test_continuous_figures_are_compared_too(comparison):

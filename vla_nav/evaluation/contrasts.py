@@ -81,13 +81,16 @@ def further(comparison: Comparison, each: Measured) -> list[Further]:
 
 
 def costs(each: Measured, frozen: Measured) -> dict[str, float]:
-    """What a model takes as multiples of the frozen one, where both are known."""
-    figures = {
-        'trainable parameters': [trained_parameters(m) for m in (each, frozen)],
-        'training time': [m.model.training.get('seconds') for m in (each, frozen)],
-        'peak memory of training': [m.model.training.get('peak_memory_bytes')
-                                    for m in (each, frozen)],
-    }
+    """What a model takes as multiples of the frozen one, where both are known.
+
+    What depends on the machine is left out where they were not trained, or measured, on the same.
+    """
+    figures = {'trainable parameters': [trained_parameters(m) for m in (each, frozen)]}
+    own, base = (m.model.training for m in (each, frozen))
+    if own.get('device') and all(own.get(k) == base.get(k) for k in ('device', 'processes')):
+        figures |= {'training time': [own.get('seconds'), base.get('seconds')],
+                    'peak memory of training': [own.get('peak_memory_bytes'),
+                                                base.get('peak_memory_bytes')]}
     if each.machine == frozen.machine:
         figures['latency'] = [m.latency.p50_s for m in (each, frozen)]
     return {name: own / base for name, (own, base) in figures.items() if own and base}
