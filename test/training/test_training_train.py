@@ -518,6 +518,24 @@ def test_demonstrations_show_no_scene_of_a_rollout(capsys, tmp_path):
     assert not (tmp_path / 'demos').exists()
 
 
+@pytest.mark.parametrize('own, used', [
+    (None, '{image}{instruction}<where>'), ('{image}go: {instruction}',) * 2])
+def test_a_nano_backbone_is_asked_as_it_was_pretrained(capsys, tmp_path, dataset, tiny_backbone,
+                                                       own, used):
+    import shutil
+    backbone = shutil.copytree(tiny_backbone, tmp_path / 'nano')
+    pretrained = {'prompt': '{image}{instruction}<where>'}
+    (backbone / 'pretraining.json').write_text(json.dumps(pretrained))
+    recipe = tmp_path / 'mine.yaml'
+    recipe.write_text(json.dumps({'context': {'prompt': own}} if own else {}))
+    assert main(['train', '--variant', str(recipe), '--data', str(dataset), '--backbone',
+                 str(backbone), '--out', str(tmp_path / 'model'), '--work', str(tmp_path / 'work'),
+                 '--cache', str(tmp_path / 'cache'), '--set', 'training.steps=1']) == 0
+    manifest = json.loads((tmp_path / 'model' / 'policy.json').read_text())
+    assert manifest['variant']['context']['prompt'] == used
+    assert ('with which' in capsys.readouterr().err) == (own is None)
+
+
 def test_a_backbone_without_vision_is_refused(tmp_path, dataset):
     from transformers import LlamaConfig
     LlamaConfig(hidden_size=64, num_hidden_layers=1).save_pretrained(tmp_path / 'llama')

@@ -83,11 +83,10 @@ def run(args: argparse.Namespace) -> int:
     if args.seed is not None:
         changes = {'training.seed': args.seed, **changes}
     recipe.with_settings(changes)
-    from vla_nav.training.train import Job, context_prompt, train
+    from vla_nav.training.train import Job, train, with_own_prompt
     backbone = args.backbone or str(share_path(BACKBONE))
-    prompt = context_prompt(backbone)
-    if prompt:
-        changes = {'context.prompt': prompt, **changes}
+    if 'context.prompt' not in changes:
+        recipe = with_own_prompt(recipe, backbone)
     train(Job(
         recipe=recipe.with_settings(changes), backbone=backbone, out=args.out,
         work=args.work or Path('data') / f'train_{args.out.name}', data=args.data,

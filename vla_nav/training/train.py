@@ -28,6 +28,7 @@ from vla_nav.policy import (
     save_checkpoint,
 )
 from vla_nav.policy.checkpoint import HEAD, MANIFEST
+from vla_nav.policy.context import ContextSettings
 from vla_nav.policy.prompts import IMAGE
 from vla_nav.training.contexts import (
     cache_contexts,
@@ -106,10 +107,14 @@ def train(job: Job) -> Checkpoint:
     return Training(job).run()
 
 
-def context_prompt(backbone: str) -> str | None:
-    """Return the prompt that a nano VLM was pretrained to answer; None for other backbones."""
+def with_own_prompt(recipe: Recipe, backbone: str) -> Recipe:
+    """Give a recipe that has none of its own the prompt that a nano VLM was pretrained with."""
     path = Path(backbone) / 'pretraining.json'
-    return json.loads(path.read_text())['prompt'] if path.is_file() else None
+    if recipe.variant.context.prompt != ContextSettings().prompt or not path.is_file():
+        return recipe
+    prompt = json.loads(path.read_text())['prompt']
+    say(f"context.prompt is '{prompt}', with which {backbone} was pretrained")
+    return recipe.with_settings({'context.prompt': prompt})
 
 
 class Training:
