@@ -78,6 +78,20 @@ def test_a_fully_trained_model_needs_the_backbone_it_began_with(short, save_mode
         measure_curves(alone, [2, 3], tmp_path)
 
 
+@pytest.mark.parametrize('said', [{'backbone_sha256': 'f' * 64}, {'backbone_parameters': 256}])
+def test_a_fully_trained_model_does_not_begin_with_another_backbone(short, save_model, tmp_path,
+                                                                    said):
+    from vla_nav.evaluation.models import open_model
+    full = dataclasses.replace(short.measured[0], model=open_model(
+        save_model('everything', 'openvla_full', provenance=said)))
+    frozen = dataclasses.replace(short.frozen, model=dataclasses.replace(
+        short.frozen.model, checkpoint=dataclasses.replace(
+            short.frozen.model.checkpoint, provenance={'backbone_parameters': 500})))
+    mixed = dataclasses.replace(short, measured=(full, frozen), frozen=frozen)
+    with pytest.raises(EvaluationError, match='that of frozen is another; give a frozen model'):
+        measure_curves(mixed, [2, 3], tmp_path)
+
+
 @pytest.mark.parametrize('text', ['50', '3,2', '2,2', '1,2', 'two,3', ''])
 def test_counts_must_ascend(text, dataset_folder):
     with pytest.raises(EvaluationError, match='expected at least two ascending numbers'):

@@ -151,6 +151,7 @@ def test_the_checkpoint_says_where_it_comes_from_and_what_it_cost(trained, folde
     (kept,) = data['validation_episodes']
     rows = EpisodeDataset(dataset).actions.reshape(6, 24, 2)
     assert data['trained_on'] == [fingerprint(rows[e]) for e in range(6) if e != kept]
+    assert provenance['backbone_sha256'] == trained('frozen_head').backbone.sha256
     assert len(provenance['git_commit']) >= 40
     assert set(provenance['environment']) >= {'torch', 'transformers', 'peft', 'accelerate'}
     assert provenance['training']['steps'] == 60

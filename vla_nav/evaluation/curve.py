@@ -98,13 +98,27 @@ def _recipe(model: Model, seed: int) -> Recipe:
 
 def _backbone(model: Model, comparison: Comparison) -> Path:
     """What the model's training began with."""
-    if model.checkpoint.variant.tune != 'full':
-        return model.checkpoint.backbone_folder()
+    checkpoint = model.checkpoint
+    if checkpoint.variant.tune != 'full':
+        return checkpoint.backbone_folder()
+    reason = (f'{model.label} was trained with tune: full, so its checkpoint does not hold the '
+              'backbone it began with')
     if comparison.frozen is None:
-        raise EvaluationError(f'{model.label} was trained with tune: full, so its checkpoint does '
-                              'not hold the backbone it began with; give a frozen model of that '
-                              'backbone too')
-    return comparison.frozen.model.checkpoint.backbone_folder()
+        raise EvaluationError(f'{reason}; give a frozen model of that backbone too')
+    frozen = comparison.frozen.model
+    if not _alike(checkpoint, frozen.checkpoint):
+        raise EvaluationError(f'{reason}, and that of {frozen.label} is another; give a frozen '
+                              'model of the same backbone, as --reference, or leave it out')
+    return frozen.checkpoint.backbone_folder()
+
+
+def _alike(tuned: Checkpoint, frozen: Checkpoint) -> bool:
+    """Whether they began with one backbone, as far as their checkpoints can tell."""
+    began = tuned.provenance.get('backbone_sha256')
+    if began is not None:
+        return began == frozen.backbone.sha256
+    sizes = {c.provenance.get('backbone_parameters') for c in (tuned, frozen)} - {None}
+    return len(sizes) < 2
 
 
 def _trained(folder: Path, recipe: Recipe, backbone: Path, comparison: Comparison, count: int

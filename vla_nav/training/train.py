@@ -366,6 +366,7 @@ class Training:
         self._save(out, head, data, {
             **origin(), 'seed': self.settings.seed, 'data': data.facts,
             'training': asdict(self.settings),
+            'backbone_sha256': self.backbone.sha256,  # it began with, even if all of it was tuned
             'backbone_parameters': sum(p.numel() for p in self.backbone.model.parameters()),
             'measured': {'validation': errors, 'training': measured},
         }, tuning)
