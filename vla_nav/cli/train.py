@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from vla_nav.contract import Contract
     from vla_nav.errors import VlaNavError
     from vla_nav.share import share_path
-    from vla_nav.training.settings import load_recipe, parse_changes
+    from vla_nav.training.settings import load_recipe, parse_changes, with_own_prompt
     for name, least in (('episodes', 0), ('rounds', 0), ('round_episodes', 1), ('workers', 1)):
         if getattr(args, name) < least:
             raise VlaNavError(f'--{name.replace("_", "-")} is {getattr(args, name)}; expected at '
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     if args.seed is not None:
         changes = {'training.seed': args.seed, **changes}
     recipe.with_settings(changes)
-    from vla_nav.training.train import Job, train, with_own_prompt
+    from vla_nav.training.train import Job, train
     backbone = args.backbone or str(share_path(BACKBONE))
     if 'context.prompt' not in changes:
         recipe = with_own_prompt(recipe, backbone)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import yaml
 
 from vla_nav.policy import Variant
+from vla_nav.policy.context import ContextSettings
 from vla_nav.policy.registry import unknown
 from vla_nav.policy.settings import from_dict, require
 from vla_nav.policy.variant import read_preset
+from vla_nav.training.progress import say
 
 GROUP = 'training'
 """Name of these settings in a preset and before the dot of `--set`."""
@@ -155,6 +159,16 @@ def load_recipe(name_or_path: str | os.PathLike) -> Recipe:
     """Read a preset of config/variants by name, or a YAML file by path. Raises SettingsError."""
     variant, training = read_preset(name_or_path)
     return Recipe(variant, from_dict(TrainingSettings, training, f'{name_or_path}: {GROUP}'))
+
+
+def with_own_prompt(recipe: Recipe, backbone: str) -> Recipe:
+    """Give a recipe that has none of its own the prompt that a nano VLM was pretrained with."""
+    path = Path(backbone) / 'pretraining.json'
+    if recipe.variant.context.prompt != ContextSettings().prompt or not path.is_file():
+        return recipe
+    prompt = json.loads(path.read_text())['prompt']
+    say(f"context.prompt is '{prompt}', with which {backbone} was pretrained")
+    return recipe.with_settings({'context.prompt': prompt})
 
 
 def parse_changes(texts: Sequence[str]) -> dict[str, object]:

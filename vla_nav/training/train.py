@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,7 +27,6 @@ from vla_nav.policy import (
     save_checkpoint,
 )
 from vla_nav.policy.checkpoint import HEAD, MANIFEST
-from vla_nav.policy.context import ContextSettings
 from vla_nav.policy.prompts import IMAGE
 from vla_nav.training.contexts import (
     cache_contexts,
@@ -105,16 +103,6 @@ def train(job: Job) -> Checkpoint:
     what cannot be trained, KeyboardInterrupt when interrupted, after saving the state.
     """
     return Training(job).run()
-
-
-def with_own_prompt(recipe: Recipe, backbone: str) -> Recipe:
-    """Give a recipe that has none of its own the prompt that a nano VLM was pretrained with."""
-    path = Path(backbone) / 'pretraining.json'
-    if recipe.variant.context.prompt != ContextSettings().prompt or not path.is_file():
-        return recipe
-    prompt = json.loads(path.read_text())['prompt']
-    say(f"context.prompt is '{prompt}', with which {backbone} was pretrained")
-    return recipe.with_settings({'context.prompt': prompt})
 
 
 class Training:
