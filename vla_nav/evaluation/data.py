@@ -50,10 +50,11 @@ def held_out(models: Sequence[Model], dataset: EpisodeDataset) -> list[int]:
         if data.get('dataset_sha256') == dataset.sha256:
             used = data.get('training_episodes', len(dataset))
             used = set(used) if isinstance(used, list) else set(range(used))
-            episodes -= used - set(data.get('validation_episodes', ()))
-        elif 'trained_on' in data:
-            known = set(data['trained_on'])
-            episodes = {e for e in episodes if fingerprint(_actions(dataset, e)) not in known}
+            used -= set(data.get('validation_episodes', ()))
+        else:
+            known = set(data.get('trained_on', ()))
+            used = {e for e in episodes if fingerprint(_actions(dataset, e)) in known}
+        episodes -= used
     return sorted(episodes)
 
 
