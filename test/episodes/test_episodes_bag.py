@@ -9,6 +9,8 @@ import sys
 
 import pytest
 from disks import NoDiskError, small_disk
+from mcap.records import Message
+from mcap.stream_reader import StreamReader
 from rosbags.rosbag2 import Reader
 
 from vla_nav.contract import Contract
@@ -18,6 +20,7 @@ from vla_nav.episodes.errors import EpisodeError
 from vla_nav.episodes.metadata import EpisodeMetadata
 from vla_nav.episodes.reader import BagReader
 from vla_nav.episodes.recovery import recover
+from vla_nav.episodes.repair import CHUNK_START
 
 STRING = 'std_msgs/msg/String'
 
@@ -134,18 +137,44 @@ def test_recovery_can_itself_be_interrupted(tmp_path):
         assert (folder / 'cut.mcap').read_bytes() == whole
 
 
-def test_damage_in_the_middle_keeps_what_is_before(tmp_path):
-    path = write(tmp_path).path
+@pytest.mark.parametrize('cut', [8, 20_000], ids=['footer', 'last chunk'])
+@pytest.mark.parametrize(('at', 'size'), [
+    pytest.param(500_000, 1, id='data'),
+    pytest.param(500_000, 4096, id='block of data'),
+    pytest.param(1, 8, id='length of the chunk'),
+    pytest.param(-2048, 4096, id='block over two chunks'),
+])
+def test_damage_in_the_middle_costs_that_chunk_only(tmp_path, at, size, cut):
+    path = write(tmp_path, count=1200).path  # about 260 in each chunk
     data = bytearray((path / 'a.mcap').read_bytes())
-    middle = len(data) * 2 // 3
-    data[middle:middle + 4096] = bytes(4096)
+    start = [match.start() for match in CHUNK_START.finditer(data)][1] + at
+    data[start:start + size] = bytes(byte ^ 0x5a for byte in data[start:start + size])
     folder = tmp_path / 'damaged'
     folder.mkdir()
-    (folder / 'a.mcap').write_bytes(data[:-8])
-    assert not recover(folder)[1]
+    (folder / 'a.mcap').write_bytes(data[:-cut])
+    (done,), failed = recover(folder)
+    assert not failed
     found = numbers(folder)
-    assert found == list(range(len(found)))
-    assert 200 < len(found) < 500
+    assert len(found) == done.messages
+    assert found == sorted(set(found))
+    lost = (2 if at < 0 else 1) * 262
+    assert len(found) >= 1200 - lost - (0 if cut == 8 else 262)
+    assert 600 < found[-1] < 1200
+    assert 1_000_000 < done.unreadable_bytes < 2_300_000
+    # Readers that know no index skip the damage, too.
+    with (folder / 'a.mcap').open('rb') as file:
+        records = StreamReader(file, validate_crcs=True).records
+        assert len(found) == sum(isinstance(record, Message) for record in records)
+
+
+def test_topics_that_a_damaged_chunk_declares_are_known(tmp_path):
+    path = write(tmp_path).path
+    data = bytearray((path / 'a.mcap').read_bytes())
+    data[500_000] ^= 1
+    (path / 'a.mcap').write_bytes(data[:-8])
+    assert not recover(path)[1]
+    found = numbers(path)
+    assert found[0] > 200 and found == list(range(found[0], 500))
 
 
 def test_the_episode_being_recorded_is_left_alone(tmp_path):

@@ -130,7 +130,7 @@ def test_recover_says_what_it_did(bag, tmp_path):
     result = run('recover', bag.parent)
     assert result.returncode == 0, result.stderr
     assert 'recovered' in result.stdout
-    assert 'unreadable bytes cut' in result.stdout
+    assert 'unreadable bytes' in result.stdout
     assert 'nothing was interrupted' in run('recover', bag.parent).stdout
     file.write_bytes(b'junk')
     failed = run('recover', bag.parent)

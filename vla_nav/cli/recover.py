@@ -9,8 +9,9 @@ EXAMPLES = """examples:
   vla_nav recover data/episodes                 everything below that was interrupted
   vla_nav recover my_bag                        one bag, ours or of `ros2 bag record` (MCAP)
 
-The recorder does this at its start. Bags are completed in place: what can be read is kept, the
-unreadable end is cut. Complete bags and the one being recorded are not touched.
+The recorder does this at its start. Bags are completed in place: what can be read is kept, an
+unreadable end is cut, and damaged stretches before it are passed over. Complete bags and the one
+being recorded are not touched.
 """
 
 
@@ -34,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
     for folder in args.dirs:
         done, failed = recover(folder)
         for bag in done:
-            cut = f', {bag.cut_bytes} unreadable bytes cut' if bag.cut_bytes else ''
-            print(f'recovered {bag.path}: {bag.messages} messages{cut}')
+            lost = f', {bag.unreadable_bytes} unreadable bytes' if bag.unreadable_bytes else ''
+            print(f'recovered {bag.path}: {bag.messages} messages{lost}')
         for text in failed:
             print(f'error: {text}', file=sys.stderr)
         failures += len(failed)

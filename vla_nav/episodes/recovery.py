@@ -84,7 +84,7 @@ def _recover_folder(folder: Path) -> Recovered | None:
         if path.exists():
             raise EpisodeError(f'{folder} is complete, but {path} exists; rename one of them')
         finish(folder, path)
-        return Recovered(path, result.messages, result.cut_bytes)
+        return Recovered(path, result.messages, result.unreadable_bytes)
     finally:
         os.close(lock)
 

@@ -1,20 +1,26 @@
 """Complete an MCAP file that was cut short, in place, and write its metadata.yaml.
 
 The file is cut behind its last intact chunk, and the index that its writer would have added is
-appended (MCAP specification, "Summary Section"). No second copy is needed, so it works on a
-full disk too; interrupting it and starting again is safe.
+appended (MCAP specification, "Summary Section"). A damaged stretch before that becomes a record
+that readers skip. No second copy is needed, so it works on a full disk too; interrupting it and
+starting again is safe.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
+import re
+import struct
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 import yaml
-from mcap.data_stream import RecordBuilder
+from mcap.data_stream import ReadDataStream, RecordBuilder
 from mcap.opcode import Opcode
 from mcap.records import (
     Channel,
@@ -29,14 +35,20 @@ from mcap.records import (
     Statistics,
     SummaryOffset,
 )
-from mcap.stream_reader import StreamReader, breakup_chunk
+from mcap.stream_reader import breakup_chunk
 
 from vla_nav.episodes.definitions import type_hash
 from vla_nav.episodes.errors import EpisodeError
 from vla_nav.episodes.metadata import EpisodeMetadata
 
 MAGIC = b'\x89MCAP0\r\n'
-MAX_RECORD_BYTES = 2**30
+HEAD = struct.Struct('<BQ')
+"""What each record begins with: opcode and length."""
+SKIPPED = 0x80
+"""Opcode of a private record: readers skip it."""
+CHUNK_START = re.compile(
+    rb'\x06(?=.{5}\0{3}.{24}(?!\0{4}).{4}(?:\0{4}|\x03\0{3}lz4|\x04\0{3}zstd))', re.DOTALL)
+"""Opcode, length, times, size, a checksum and the compression."""
 BAG_VERSION = 8
 """Version of metadata.yaml: the newest that Humble, Iron and Jazzy all read."""
 
@@ -47,8 +59,8 @@ class Recovered:
 
     path: Path
     messages: int
-    cut_bytes: int
-    """How much of the file's end was unreadable."""
+    unreadable_bytes: int
+    """How much of the file was damaged or cut short."""
     counts: dict[str, int] = field(default_factory=dict)
     """Messages per topic."""
 
@@ -63,10 +75,12 @@ class _Content:
     counts: Counter = field(default_factory=Counter)
     times: list[int] = field(default_factory=list)
     """Log times of the first and last message of each chunk."""
-    pending: dict[int, MessageIndex] = field(default_factory=dict)
-    """Message indexes of the last chunk that were not seen behind it."""
+    pending: dict[tuple[int, int], MessageIndex] = field(default_factory=dict)
+    """By number of the chunk and channel: indexes that were not seen behind their chunk."""
+    damaged: list[tuple[int, int]] = field(default_factory=list)
+    """Stretches [start, stop) between intact records that cannot be read."""
     end: int = len(MAGIC)
-    """Everything before this offset is intact."""
+    """Behind the last intact record."""
     finished: bool = False
 
 
@@ -84,71 +98,107 @@ def complete(folder: Path, metadata: EpisodeMetadata) -> Recovered:
         if not content.channels and not content.finished:
             raise EpisodeError(f'{files[0]} is not an MCAP file, or was cut before its first '
                                'message; nothing can be recovered from it')
-        cut = 0 if content.finished else file.seek(0, os.SEEK_END) - content.end
+        unreadable = sum(stop - start for start, stop in content.damaged)
         if not content.finished:
+            unreadable += file.seek(0, os.SEEK_END) - content.end
             _append_summary(file, content)
     _write_metadata(folder, files[0].name, content, metadata)
     counts = {channel.topic: content.counts[channel.id]
               for channel in content.channels.values()}
-    return Recovered(folder, sum(counts.values()), cut, counts)
+    return Recovered(folder, sum(counts.values()), unreadable, counts)
 
 
 def _scan(file: BinaryIO) -> _Content:
-    """Read records until the file ends or turns unreadable."""
+    """Read whatever is intact, up to the footer if there is one."""
     content = _Content()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start: int | None = len(MAGIC) if file.read(len(MAGIC)) == MAGIC else None
     data_ended = False
-    start = content.end
-    reader = StreamReader(file, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES)
-    try:
-        for record in reader.records:
-            stop = file.tell()
+    while start is not None:
+        record = None
+        try:
+            record, stop = _record_at(file, start, size)
             if isinstance(record, Footer):
-                content.finished = True
-            elif isinstance(record, DataEnd):
-                data_ended = True
-            elif not data_ended:
+                content.finished = not content.damaged and file.read(len(MAGIC)) == MAGIC
+                break
+            data_ended |= isinstance(record, DataEnd)
+            if not data_ended:
                 _take(content, record, start, stop)
-                content.end = stop
-            start = stop
-    except OSError:
-        raise
-    except Exception:  # damaged bytes can raise anything: what was read until here is intact
-        content.finished = False
+        except (OSError, MemoryError):
+            raise
+        except Exception:  # Damaged bytes can raise anything.
+            _take_channels(content, record)
+            start = _next_chunk(file, start + HEAD.size)
+            data_ended = False
+            continue
+        if not data_ended:
+            if start > content.end:
+                content.damaged.append((content.end, start))
+            content.end = stop
+        start = stop
     return content
 
 
-def _take(content: _Content, record: McapRecord, start: int, stop: int) -> None:
+def _record_at(file: BinaryIO, start: int, size: int) -> tuple[McapRecord | None, int]:
+    """Return the record that begins at `start`, None if its kind does not matter, and its end."""
+    file.seek(start)
+    opcode, length = HEAD.unpack(file.read(HEAD.size))
+    stop = start + HEAD.size + length
+    if opcode == 0 or stop > size:
+        raise ValueError('no record')
+    body = ReadDataStream(BytesIO(file.read(length)))
+    if opcode == Opcode.MESSAGE:
+        return Message.read(body, length), stop
+    return _KINDS[opcode].read(body) if opcode in _KINDS else None, stop
+
+
+_KINDS = {Opcode.SCHEMA: Schema, Opcode.CHANNEL: Channel, Opcode.CHUNK: Chunk,
+          Opcode.MESSAGE_INDEX: MessageIndex, Opcode.DATA_END: DataEnd, Opcode.FOOTER: Footer}
+
+
+def _next_chunk(file: BinaryIO, start: int) -> int | None:
+    """Where a chunk may begin, at `start` or later; None if nowhere."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        found = CHUNK_START.search(data, start)
+        return found and found.start()
+
+
+def _take(content: _Content, record: McapRecord | None, start: int, stop: int) -> None:
     if isinstance(record, Schema):
         content.schemas[record.id] = record
     elif isinstance(record, Channel):
         content.channels[record.id] = record
-    elif isinstance(record, Message):
+    elif isinstance(record, Message) and record.channel_id in content.channels:
         content.counts[record.channel_id] += 1
         content.times.append(record.log_time)
     elif isinstance(record, Chunk):
         _take_chunk(content, record, start, stop)
-    elif isinstance(record, MessageIndex) and content.chunks:
-        content.pending.pop(record.channel_id, None)
-        content.chunks[-1].message_index_offsets[record.channel_id] = start
-        content.chunks[-1].message_index_length += stop - start
+    elif isinstance(record, MessageIndex):
+        key = len(content.chunks) - 1, record.channel_id
+        if content.pending.get(key) == record:  # else it is damaged, and written anew
+            del content.pending[key]
+            content.chunks[-1].message_index_offsets[record.channel_id] = start
+            content.chunks[-1].message_index_length += stop - start
 
 
 def _take_chunk(content: _Content, chunk: Chunk, start: int, stop: int) -> None:
     records = breakup_chunk(chunk, validate_crc=True)
-    content.pending = {}
+    indexes: dict[int, MessageIndex] = {}
     offset = 0
     for record in records:
         if isinstance(record, Message):
-            index = content.pending.setdefault(record.channel_id,
-                                               MessageIndex(record.channel_id, []))
-            index.records.append((record.log_time, offset))
-            offset += 9 + 22 + len(record.data)
+            if record.channel_id in content.channels:
+                index = indexes.setdefault(record.channel_id, MessageIndex(record.channel_id, []))
+                index.records.append((record.log_time, offset))
+            offset += HEAD.size + 22 + len(record.data)
         else:
             _take(content, record, 0, 0)
             offset += len(_encoded(record))
-    for channel, index in content.pending.items():
+    for channel, index in indexes.items():
         content.counts[channel] += len(index.records)
-    if content.pending:
+        content.pending[len(content.chunks), channel] = index
+    if indexes:
         content.times += [chunk.message_start_time, chunk.message_end_time]
     content.chunks.append(ChunkIndex(
         chunk_length=stop - start, chunk_start_offset=start, compression=chunk.compression,
@@ -158,14 +208,26 @@ def _take_chunk(content: _Content, chunk: Chunk, start: int, stop: int) -> None:
         uncompressed_size=chunk.uncompressed_size))
 
 
+def _take_channels(content: _Content, record: McapRecord | None) -> None:
+    """Take the topics that a damaged chunk declares: later chunks do not say them again."""
+    if isinstance(record, Chunk):
+        with suppress(Exception):
+            for inner in breakup_chunk(record):
+                if isinstance(inner, (Schema, Channel)):
+                    _take(content, inner, 0, 0)
+
+
 def _append_summary(file: BinaryIO, content: _Content) -> None:
+    for start, stop in content.damaged:
+        file.seek(start)
+        file.write(HEAD.pack(SKIPPED, stop - start - HEAD.size))
     file.seek(content.end)
     file.truncate()
-    for index in content.pending.values():
+    for (number, channel), index in content.pending.items():
         offset = file.tell()
         file.write(_encoded(index))
-        content.chunks[-1].message_index_offsets[index.channel_id] = offset
-        content.chunks[-1].message_index_length += file.tell() - offset
+        content.chunks[number].message_index_offsets[channel] = offset
+        content.chunks[number].message_index_length += file.tell() - offset
     file.write(_encoded(DataEnd(0)))
     summary_start = file.tell()
     offsets = []
