@@ -2,11 +2,13 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import yaml
 
 from vla_nav.episodes.bag import BagWriter
 from vla_nav.episodes.dataset import DatasetSettings, build_dataset
@@ -14,6 +16,7 @@ from vla_nav.episodes.definitions import definition, standard_types
 from vla_nav.episodes.episode import AlignSettings
 from vla_nav.episodes.errors import EpisodeError
 from vla_nav.episodes.lockstep import LockstepRecorder
+from vla_nav.episodes.metadata import EpisodeMetadata
 from vla_nav.episodes.reader import BagReader
 from vla_nav.episodes.recovery import recover
 
@@ -59,6 +62,48 @@ def test_truncated_then_recovered(robot, root, tmp_path):
     built = build_dataset([path], tmp_path / 'out', DatasetSettings())
     assert built.bags[0].recovered
     assert built.info['total_frames'] > 10
+
+
+def _zeroed(path):
+    file = path / 'bad.mcap'
+    data = bytearray(file.read_bytes())
+    middle = len(data) // 2
+    data[middle:middle + 4096] = bytes(4096)
+    file.write_bytes(data)
+
+
+def _flattened(path):
+    file = path / 'metadata.yaml'
+    information = yaml.safe_load(file.read_text())
+    information['rosbag2_bagfile_information']['custom_data'] = 'none'
+    file.write_text(yaml.safe_dump(information))
+
+
+def _with_an_unknown_type(path):
+    shutil.rmtree(path)
+    with BagWriter(path.parent, path.name, EpisodeMetadata()) as writer:
+        writer.add_topic('/extra', 'my_pkg/msg/Mine', ('other_pkg/Theirs field',
+                                                         'RIHS01_' + 64 * '0'))
+        writer.write('/extra', b'', SECOND)
+
+
+@pytest.mark.parametrize(('damage', 'said'), [
+    (_zeroed, 'damaged'), (_flattened, 'custom_data in metadata.yaml is damaged'),
+    (_with_an_unknown_type, r"cannot be read (KeyError: 'other_pkg/msg/Theirs')")])
+def test_damaged(robot, root, complaint, damage, said):
+    path = robot().write(root, 'bad')
+    damage(path)
+    assert said in complaint(path)
+
+
+def test_a_type_that_no_bag_can_hold_is_named(tmp_path, monkeypatch):
+    file = tmp_path / 'share/my_pkg/msg/Wide.msg'
+    file.parent.mkdir(parents=True)
+    file.write_text('wstring text\n')
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
+    with pytest.raises(EpisodeError, match=r'my_pkg/msg/Wide cannot be recorded .*wstring.*remove '
+                       'the topic from extra_topics'):
+        definition('my_pkg/msg/Wide')
 
 
 def test_interrupted_without_metadata(robot, root, complaint):

@@ -24,13 +24,17 @@ def definition(msgtype: str) -> tuple[str, str]:
     """Return the definition text and the RIHS01 hash of 'pkg/msg/Name'.
 
     Types that are not common ones are looked up in the sourced ROS 2 workspaces
-    (AMENT_PREFIX_PATH). Raises EpisodeError if the type is found nowhere.
+    (AMENT_PREFIX_PATH). Raises EpisodeError if the type is found nowhere or cannot be read.
     """
     store = standard_types()
-    if msgtype not in store.fielddefs:
-        store = get_typestore(Stores.ROS2_JAZZY)
-        _register_installed(store, msgtype)
-    return store.generate_msgdef(msgtype, ros_version=2)[0], store.hash_rihs01(msgtype)
+    try:
+        if msgtype not in store.fielddefs:
+            store = get_typestore(Stores.ROS2_JAZZY)
+            _register_installed(store, msgtype)
+        return store.generate_msgdef(msgtype, ros_version=2)[0], store.hash_rihs01(msgtype)
+    except (TypesysError, OSError, ValueError) as error:
+        raise EpisodeError(f'message type {msgtype} cannot be recorded ({error}); remove the '
+                           'topic from extra_topics') from None
 
 
 def type_hash(msgtype: str, text: str) -> str:
@@ -41,7 +45,7 @@ def type_hash(msgtype: str, text: str) -> str:
         store = get_typestore(Stores.EMPTY)
         store.register(get_types_from_msg(text, msgtype))
         return store.hash_rihs01(msgtype)
-    except TypesysError:
+    except (TypesysError, KeyError):
         return ''
 
 

@@ -83,11 +83,11 @@ class EpisodeMetadata:
 
         Raises EpisodeError naming `source` if a field is there and cannot be read.
         """
-        data = {key[len(PREFIX):]: value for key, value in (custom or {}).items()
-                if key.startswith(PREFIX)}
         known = {field.name for field in dataclasses.fields(cls)}
-        values: dict[str, object] = {key: data[key] for key in data if key in known}
         try:
+            data = {key[len(PREFIX):]: value for key, value in (custom or {}).items()
+                    if key.startswith(PREFIX)}
+            values: dict[str, object] = {key: data[key] for key in data if key in known}
             for key in ('interventions', 'dropped', 'recovered', 'extra'):
                 if key in values:
                     values[key] = json.loads(str(values[key]))
@@ -96,7 +96,7 @@ class EpisodeMetadata:
             text = str(values.get('contract', ''))
             values['contract'] = Contract.from_dict(yaml.safe_load(text)) if text else None
             return cls(**values)
-        except (ValueError, TypeError, yaml.YAMLError) as error:
+        except (AttributeError, ValueError, TypeError, yaml.YAMLError) as error:
             raise EpisodeError(f'{source}: custom_data in metadata.yaml is damaged ({error}); '
                                'restore it, or delete the vla_nav keys and convert with '
                                '--contract and --instruction') from None

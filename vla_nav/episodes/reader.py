@@ -55,9 +55,10 @@ class BagReader:
         try:
             self._reader = AnyReader([self.path], default_typestore=standard_types())
             self._reader.open()
-        except (AnyReaderError, OSError, ValueError, AssertionError, TypeError) as error:
-            raise EpisodeError(f'{self.path} cannot be read ({error}); if it was cut short, '
-                               f'`vla_nav recover {self.path}` completes it') from None
+        except Exception as error:  # Damaged bytes can raise anything.
+            raise EpisodeError(f'{self.path} cannot be read ({_said(error)}); if it was cut '
+                               f'short, `vla_nav recover {self.path}` completes it, else leave '
+                               'it out') from None
         try:
             custom = getattr(self._reader.readers[0], 'storage', None)
             custom = custom.metadata.custom if custom is not None else None
@@ -124,9 +125,12 @@ class BagReader:
         try:
             for connection, time_ns, data in self._reader.messages(connections):
                 yield connection.topic, time_ns, self._decode(connection, data)
-        except (AnyReaderError, ValueError, OSError, IndexError) as error:
-            raise EpisodeError(f'{self.path} is damaged ({error}); `vla_nav recover` completes '
-                               'bags that were cut short, others must be left out') from None
+        except EpisodeError:
+            raise
+        except Exception as error:  # As above.
+            raise EpisodeError(f'{self.path} is damaged ({_said(error)}); `vla_nav recover` '
+                               'completes bags that were cut short, others must be left out'
+                               ) from None
 
     def raw_messages(self) -> Iterator[tuple[str, int, bytes]]:
         """Yield (topic, log time in ns, serialized message) in the order of log time."""
@@ -151,6 +155,10 @@ class BagReader:
         except Exception as error:
             raise EpisodeError(f'{self.path} holds a message on {connection.topic} that is not '
                                f'{connection.msgtype} ({error}); leave the bag out') from None
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, AnyReaderError) else f'{type(error).__name__}: {error}'
 
 
 def header_ns(message: object) -> int:
