@@ -163,8 +163,11 @@ def test_a_camera_gap_makes_two_episodes(robot, tmp_path):
             return [stamp + (2_000_000_000 if i >= 20 else 0)
                     for i, stamp in enumerate(super().stamps())]
 
-    built = build(Gap().write(tmp_path / 'bags'), tmp_path / 'out')
+    Gap().write(tmp_path / 'bags', 'a')
+    robot().write(tmp_path / 'bags', 'b')
+    built = build(tmp_path / 'bags', tmp_path / 'out')
     assert [episode.rows for episode in built.bags[0].episodes] == [17, 13]
+    assert [entry.bag for entry in EpisodeDataset(built.root).episodes] == [0, 0, 1]
 
 
 def test_an_instruction_given_on_the_way_counts_from_then_on(robot, tmp_path, add_message):

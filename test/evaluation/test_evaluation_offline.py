@@ -1,5 +1,6 @@
 """Open-loop errors are what a loop over single frames gives, padded tails left out."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -127,6 +128,13 @@ def test_episodes_that_training_used_are_not_held_out(dataset, save_model):
     assert held_out(models[1:2], dataset) == [1]
     assert held_out(models[2:], dataset) == [0, 1, 2]
     assert held_out(models, dataset) == [1]
+    pieces = copy.copy(dataset)
+    pieces.episodes = [dataclasses.replace(entry, bag=min(entry.index, 1))
+                       for entry in dataset.episodes]
+    models = [open_model(save_model('last', provenance={'data': {
+        'dataset_sha256': dataset.sha256, 'validation_episodes': [0, 1]}}))]
+    assert held_out(models, dataset) == [0, 1]
+    assert held_out(models, pieces) == [0]
 
 
 def test_episodes_are_known_again_in_another_dataset(dataset, save_model):

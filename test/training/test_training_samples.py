@@ -183,6 +183,16 @@ def test_every_episode_comes_in_a_pass_of_full_batches():
     assert {row.length for row in batches[0]} <= set(lengths)
 
 
+@pytest.mark.parametrize(('bags', 'validation'), [
+    ([0, 1, 2, 3, 4, 5], [2, 3]), ([None] * 6, [2, 3]), ([0, 0, 1, 2, 2, 2], [3, 4, 5])])
+def test_pieces_of_a_bag_are_not_split(recorded, bags, validation):
+    tracks = [replace(track, bag=bag) for track, bag in
+              zip(read_tracks(recorded, STATE), bags)]
+    found = Demonstrations.of(tracks, recorded.contract, 0.3, 0, {})
+    assert found.validation == found.facts['validation_episodes'] == validation
+    assert found.training == sorted({*range(6)} - {*validation})
+
+
 def test_validation_is_of_the_validation_episodes(source, recorded):
     batches = list(source().validation())
     rows = torch.cat([batch.targets for batch in batches])

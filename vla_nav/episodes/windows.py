@@ -36,6 +36,8 @@ class EpisodeEntry:
     outcome: str
     source: str
     """Name of the bag it came from."""
+    bag: int
+    """Number of that bag: names may be the same, and a bag may yield several episodes."""
     data_path: str
     video_path: str
     """Empty when the images are in the data file."""
@@ -87,7 +89,8 @@ class EpisodeDataset:
         self.tasks_sha256 = hashlib.sha256('\n'.join(self.tasks).encode()).hexdigest()
         """Of the sentences, which `sha256` does not count."""
         self._has_video = self.info['features'][self.image_key]['dtype'] == 'video'
-        self.episodes = self._entries()
+        self.episodes = self._entries([number for number, bag in enumerate(own['bags'])
+                                       for _ in range(bag['episodes'])])
         self._load_rows()
         self._local = threading.local()
 
@@ -166,19 +169,22 @@ class EpisodeDataset:
             raise EpisodeError(f'{path} cannot be read ({error}); build the dataset again'
                                ) from None
 
-    def _entries(self) -> list[EpisodeEntry]:
+    def _entries(self, bags: list[int]) -> list[EpisodeEntry]:
+        """Read the index; `bags` says of each episode from which bag it came."""
         entries = []
         for path in sorted(self.root.glob('meta/episodes/*/*.parquet')):
             table = self._table(str(path.relative_to(self.root)))
             table = table.select([name for name in table.column_names
                                   if not name.startswith('stats/')])
-            entries += [self._entry(row) for row in table.to_pylist()]
-        if len(entries) != self.info['total_episodes']:
+            entries += table.to_pylist()
+        if not len(entries) == self.info['total_episodes'] == len(bags):
             raise EpisodeError(f'{self.root} lists {len(entries)} episodes, meta/info.json says '
-                               f'{self.info["total_episodes"]}; build the dataset again')
-        return sorted(entries, key=lambda entry: entry.index)
+                               f'{self.info["total_episodes"]}, {OWN_PATH} {len(bags)}; build the '
+                               'dataset again')
+        entries.sort(key=lambda row: row['episode_index'])
+        return [self._entry(row, bag) for row, bag in zip(entries, bags)]
 
-    def _entry(self, row: dict) -> EpisodeEntry:
+    def _entry(self, row: dict, bag: int) -> EpisodeEntry:
         data = self.info['data_path'].format(chunk_index=row['data/chunk_index'],
                                              file_index=row['data/file_index'])
         video, first = '', 0
@@ -189,8 +195,8 @@ class EpisodeDataset:
                 file_index=row[prefix + 'file_index'])
             first = round(row[prefix + 'from_timestamp'] * self.contract.rate_hz)
         return EpisodeEntry(row['episode_index'], row['dataset_from_index'], row['length'],
-                            tuple(row['tasks']), row['outcome'], row['source'], data, video,
-                            first)
+                            tuple(row['tasks']), row['outcome'], row['source'], bag, data,
+                            video, first)
 
     def _load_rows(self) -> None:
         names = ['action', 'intervention', 'task_index']

@@ -42,7 +42,8 @@ def held_out(models: Sequence[Model], dataset: EpisodeDataset) -> list[int]:
     """Episodes that none of the models is known to be trained on, in order; perhaps none at all.
 
     A model knows the episodes it was trained on in other datasets too, if it is not too old:
-    `remembers` says so.
+    `remembers` says so. The other pieces of a bag that it was trained on show the same minutes,
+    and do not count.
     """
     episodes = set(range(len(dataset)))
     for model in models:
@@ -54,7 +55,8 @@ def held_out(models: Sequence[Model], dataset: EpisodeDataset) -> list[int]:
         else:
             known = set(data.get('trained_on', ()))
             used = {e for e in episodes if fingerprint(_actions(dataset, e)) in known}
-        episodes -= used
+        bags = {entry.bag for entry in dataset.episodes if entry.index in used}
+        episodes -= {entry.index for entry in dataset.episodes if entry.bag in bags}
     return sorted(episodes)
 
 

@@ -1,4 +1,4 @@
-"""Demonstrations to train on: their numbers checked, split by episode, and their statistics."""
+"""Demonstrations to train on: their numbers checked, split by recording, and their statistics."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ class Track:
     """float32 (L, A): measured velocities, SI units."""
     changes: tuple[int, ...] = ()
     """Rows at which another sentence begins."""
+    bag: int | None = None
+    """Number of the bag of which it is a piece; None if it is a recording of its own."""
 
 
 @dataclass(frozen=True)
@@ -62,20 +64,26 @@ class Demonstrations:
     @classmethod
     def of(cls, tracks: Sequence[Track], contract: Contract, share: float, seed: int,
            facts: dict) -> Demonstrations:
-        """Keep a share of the episodes for validation; raises TrainError for fewer than two."""
-        count = len(tracks)
+        """Keep a share of the recordings for validation; raises TrainError for fewer than two."""
+        pieces: dict[tuple, list[int]] = {}
+        for episode, track in enumerate(tracks):
+            key = (episode,) if track.bag is None else ('bag', track.bag)
+            pieces.setdefault(key, []).append(episode)
+        recordings, count = list(pieces.values()), len(pieces)
         if count < 2:
-            raise TrainError(f'found {count} episodes to train on; expected at least 2, one of '
-                             'them for validation: record more')
+            raise TrainError(f'found {len(tracks)} episodes of {count} recordings to train on; '
+                             'expected at least 2 recordings, one of them for validation: '
+                             'record more')
         order = np.random.default_rng(seed).permutation(count).tolist()
         kept = min(count - 1, max(1, round(share * count)))
-        training, validation = sorted(order[kept:]), sorted(order[:kept])
+        training, validation = (sorted(e for number in part for e in recordings[number])
+                                for part in (order[kept:], order[:kept]))
         command = contract.command
         actions = np.concatenate([tracks[episode].actions for episode in training])
         normaliser = ActionNormaliser.fit(actions, command.low, command.high)
         return cls(contract, tracks, training, validation, normaliser, {
             # Of the first so many episodes all but these are trained on.
-            **facts, 'training_episodes': count, 'validation_episodes': validation,
+            **facts, 'training_episodes': len(tracks), 'validation_episodes': validation,
             'frames': sum(len(track.actions) for track in tracks)})
 
     def mirrored(self) -> Demonstrations:
@@ -138,7 +146,7 @@ def read_tracks(dataset: EpisodeDataset, variant: Variant, episodes: int = 0) ->
         rows = slice(entry.first_row, entry.first_row + entry.length)
         changes = np.flatnonzero(np.diff(dataset.task_index[rows])) + 1
         tracks.append(Track(dataset.actions[rows], dataset.state[rows] if needs_state else None,
-                            tuple(changes.tolist())))
+                            tuple(changes.tolist()), entry.bag))
     return tracks
 
 

@@ -57,7 +57,7 @@ class TrainingSettings:
     """Steps in which the head alone is trained first, from cached contexts, so that a random
     head does not spoil the backbone (Kumar et al. 2022, arXiv 2202.10054)."""
     validation: float = 0.1
-    """Share of the episodes that is kept for validation."""
+    """Share of the recordings that is kept for validation."""
     validation_frames: int = 1024
     """Frames looked at in a validation, where contexts are not cached."""
     validate_every: int = 0
