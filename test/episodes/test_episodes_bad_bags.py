@@ -143,8 +143,9 @@ def test_unknown_encoding(robot, root, complaint, monkeypatch):
     path = robot().write(root, 'bad')
     monkeypatch.undo()
     text = complaint(path)
-    assert "message 3 on /camera/image_raw: image encoding 'nv21' is not known" in text
-    assert 'record the camera in an encoding from that list' in text
+    assert '30 of 30 frames on /camera/image_raw cannot be decoded' in text
+    assert "message 3: image encoding 'nv21' is not known; expected one of rgb8," in text
+    assert 'correct what publishes there, or leave the bag out' in text
 
 
 def test_stamps_that_go_backwards(robot, root, complaint, tmp_path):

@@ -6,13 +6,16 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import small_robot
 
 from vla_nav.contract import Contract
 from vla_nav.episodes.convert import convert_bag
 from vla_nav.episodes.dataset import DatasetSettings, build_dataset, find_bags
 from vla_nav.episodes.episode import AlignSettings, align, frames
 from vla_nav.episodes.errors import EpisodeError
+from vla_nav.episodes.lockstep import LockstepRecorder
 from vla_nav.episodes.reader import BagReader
+from vla_nav.episodes.render import load_episode
 from vla_nav.episodes.video import psnr_db
 from vla_nav.episodes.windows import EpisodeDataset
 from vla_nav.frames import Pacer, frame_from_message
@@ -170,10 +173,39 @@ def test_a_camera_gap_makes_two_episodes(robot, tmp_path):
     assert [entry.bag for entry in EpisodeDataset(built.root).episodes] == [0, 0, 1]
 
 
+@pytest.mark.parametrize(('bad', 'pieces'), [
+    ([], 1), ([150], 1), ([148, 150, 152], 1), (range(150, 172), 2)])
+def test_frames_that_cannot_be_decoded_are_as_if_they_had_not_come(robot, tmp_path, bad, pieces):
+    """The camera is three times as fast as the policy, and some of its frames are empty."""
+    class Fast(robot):
+        def stamps(self):
+            return [1_000_000_000 + round(i * 1e9 / 30) for i in range(self.steps)]
+
+    class Recorder(LockstepRecorder):
+        def image(self, pixels, stamp_ns):
+            empty = round((stamp_ns - 1_000_000_000) * 30 / 1e9) in bad
+            super().image(pixels[:0] if empty else pixels, stamp_ns)
+
+    fast = Fast(steps=300, idle_head=0, idle_tail=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small_robot, 'LockstepRecorder', Recorder)
+        path = fast.write(tmp_path / 'bags')
+    built = build(path, tmp_path / 'out', images='png', align=AlignSettings(trim=False))
+    pacer = Pacer(10)
+    seen = [message for message, stamp in enumerate(fast.stamps())
+            if message not in bad and pacer.admit(stamp)]
+    dataset = EpisodeDataset(built.root)
+    assert len(dataset) == pieces
+    assert dataset.actions[:, 0].tolist() == pytest.approx(
+        [fast.action(message + 1)[0] for message in seen], abs=1e-6)
+    warned = f'{built.bags[0].unreadable} frames of the bag cannot be decoded'
+    assert (warned in (built.root / 'report.html').read_text()) == bool(bad)
+    assert len(load_episode(path)) == dataset.episodes[0].length
+
+
 def test_an_instruction_given_on_the_way_counts_from_then_on(robot, tmp_path, add_message):
     from vla_nav.episodes.bag import BagWriter
     from vla_nav.episodes.definitions import standard_types
-    from vla_nav.episodes.lockstep import LockstepRecorder
 
     small = robot()
     with BagWriter(tmp_path / 'bags', 'bag', small.metadata()) as writer:
@@ -193,7 +225,6 @@ def test_an_instruction_given_on_the_way_counts_from_then_on(robot, tmp_path, ad
 def test_teleop_commands_replace_the_policys_during_interventions(robot, tmp_path):
     from vla_nav.episodes.bag import BagWriter
     from vla_nav.episodes.definitions import definition, standard_types
-    from vla_nav.episodes.lockstep import LockstepRecorder
 
     small = robot()
     stamps = small.stamps()

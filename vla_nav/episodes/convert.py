@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vla_nav.contract import Contract
-from vla_nav.episodes.episode import AlignSettings, Episode, align, frames
+from vla_nav.episodes.episode import AlignSettings, Episode, Recording, frames, with_frames
 from vla_nav.episodes.errors import EpisodeError
 from vla_nav.episodes.reader import BagReader
 from vla_nav.episodes.statistics import LEVELS, image_histogram
@@ -62,8 +62,6 @@ def convert_bag(job: ConvertJob) -> BagSummary:
         data = json.loads(done.read_text(encoding='utf-8'))
         if data['fingerprint'] == fingerprint:
             return BagSummary.load(done)
-    shutil.rmtree(job.folder, ignore_errors=True)
-    job.folder.mkdir(parents=True)
     with BagReader(job.bag, job.contract) as bag:
         summary = _convert(bag, job)
     summary.save(done, fingerprint)
@@ -99,21 +97,32 @@ def _convert(bag: BagReader, job: ConvertJob) -> BagSummary:
               'contract': bag.contract.to_dict(), 'dropped': dict(metadata.dropped),
               'recovered': metadata.recovered}
     if metadata.outcome == 'failure' and not job.include_failed:
+        _clear(job.folder)
         return BagSummary(**common, image_size=[0, 0], skipped='marked as failed', clock='',
-                          trimmed_s=[0.0, 0.0], episodes=[])
-    recording = align(bag, job.align)
-    shards = [_Shard(job, bag.contract, number, episode)
-              for number, episode in enumerate(recording.episodes)]
-    size = (0, 0)
-    for number, row, image, camera_size in frames(bag, recording):
-        shards[number].add(row, image)
-        size = camera_size
-    for shard in shards:
-        shard.close()
-    return BagSummary(
-        **common, image_size=list(size), skipped='', clock=recording.clock,
-        trimmed_s=list(map(float, recording.trimmed_s)),
-        episodes=[summarise(bag.contract, shard.episode, shard.thumbnails) for shard in shards])
+                          trimmed_s=[0.0, 0.0], unreadable=0, episodes=[])
+
+    def write(recording: Recording) -> BagSummary:
+        _clear(job.folder)
+        shards = [_Shard(job, bag.contract, number, episode)
+                  for number, episode in enumerate(recording.episodes)]
+        size = (0, 0)
+        for number, row, image, camera_size in frames(bag, recording):
+            shards[number].add(row, image)
+            size = camera_size
+        for shard in shards:
+            shard.close()
+        return BagSummary(
+            **common, image_size=list(size), skipped='', clock=recording.clock,
+            trimmed_s=list(map(float, recording.trimmed_s)), unreadable=recording.unreadable,
+            episodes=[summarise(bag.contract, shard.episode, shard.thumbnails)
+                      for shard in shards])
+
+    return with_frames(bag, job.align, write)
+
+
+def _clear(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
 
 
 class _Shard:

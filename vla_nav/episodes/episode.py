@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -30,6 +31,18 @@ from vla_nav.episodes.reader import (
     velocity,
 )
 from vla_nav.frames import FrameError, decode_image, prepare_image
+
+T = TypeVar('T')
+MAX_UNREADABLE = 0.1
+"""Share of a bag's frames; with more than that, the camera was not in order."""
+
+
+class UnreadableFramesError(EpisodeError):
+    """Some frames cannot be decoded."""
+
+    def __init__(self, text: str, messages: frozenset[int]) -> None:
+        super().__init__(text)
+        self.messages = messages
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,8 @@ class Recording:
     clock: str
     frames_seen: int
     """Messages on the camera topic."""
+    unreadable: int
+    """Those that cannot be decoded and count as if they had not come, as in the drive node."""
 
 
 @dataclass
@@ -103,8 +118,22 @@ class _Rows:
     instructions: list[tuple[int, str]] = field(default_factory=list)
 
 
-def align(bag: BagReader, settings: AlignSettings) -> Recording:
-    """Align a bag's messages at its contract's rate.
+def with_frames(bag: BagReader, settings: AlignSettings, use: Callable[[Recording], T]) -> T:
+    """Align a bag and return what `use`, which runs through its frames(), returns.
+
+    If some of them cannot be decoded it is aligned, and used, again without them.
+    """
+    unreadable: frozenset[int] = frozenset()
+    while True:
+        try:
+            return use(align(bag, settings, unreadable))
+        except UnreadableFramesError as error:
+            unreadable |= error.messages
+
+
+def align(bag: BagReader, settings: AlignSettings, unreadable: frozenset[int] = frozenset()
+          ) -> Recording:
+    """Align a bag's messages, but for `unreadable` ones of the camera, at its contract's rate.
 
     Raises EpisodeError for a bag without camera, commands, instruction or motion, with stamps
     that go backwards, or with commands that are not finite.
@@ -119,7 +148,8 @@ def align(bag: BagReader, settings: AlignSettings) -> Recording:
     commands = _track(bag, rows.commands, clock, 'command')
     teleop = _track(bag, rows.teleop, clock, 'teleop command')
     odometry = _track(bag, rows.odometry, clock, 'odometry')
-    chosen = choose_frames(times, contract.rate_hz)
+    usable = np.setdiff1d(np.arange(len(times)), list(unreadable))
+    chosen = usable[choose_frames(times[usable], contract.rate_hz)]
     seen = times[chosen]
     spans = np.array(bag.metadata.interventions, np.int64).reshape(-1, 2)
     if not bag.metadata.started:
@@ -147,7 +177,8 @@ def align(bag: BagReader, settings: AlignSettings) -> Recording:
         raise EpisodeError(f'{bag.path} has no two frames within {settings.max_gap_s} s of each '
                            'other; raise --max-gap or leave it out')
     trimmed = ((seen[kept.start] - seen[0]) / 1e9, (seen[-1] - seen[kept.stop - 1]) / 1e9)
-    return Recording(bag.metadata, contract, tuple(episodes), camera, trimmed, clock, len(times))
+    return Recording(bag.metadata, contract, tuple(episodes), camera, trimmed, clock, len(times),
+                     len(unreadable))
 
 
 def frames(bag: BagReader, recording: Recording
@@ -155,23 +186,22 @@ def frames(bag: BagReader, recording: Recording
     """Yield (episode, row, image, size) for every row, in order.
 
     The image is what the policy sees, uint8 (H, W, 3) RGB; size is width and height of the
-    camera's own image.
-
-    Raises EpisodeError when an image cannot be decoded or its size changes.
+    camera's own image. Raises EpisodeError when the size of the images changes or too many
+    cannot be decoded; at the end UnreadableFramesError if a few cannot.
     """
     wanted = {int(message): (number, row)
               for number, episode in enumerate(recording.episodes)
               for row, message in enumerate(episode.messages)}
     size = None
+    unreadable: dict[int, str] = {}
     for index, (_, _, message) in enumerate(bag.messages(recording.camera)):
         if index not in wanted:
             continue
         try:
             image = decode_image(message)
         except FrameError as error:
-            raise EpisodeError(f'{bag.path}: message {index} on {recording.camera}: {error}; '
-                               'record the camera in an encoding from that list, or leave the '
-                               'bag out') from None
+            unreadable[index] = str(error)
+            continue
         size = size or image.shape
         if image.shape != size:
             raise EpisodeError(
@@ -180,6 +210,14 @@ def frames(bag: BagReader, recording: Recording
                 'there? Record them on topics of their own')
         yield (*wanted[index], prepare_image(image, recording.contract.camera),
                (size[1], size[0]))
+    if unreadable:
+        first, error = next(iter(unreadable.items()))
+        text = (f'{bag.path}: {len(unreadable)} of {len(wanted)} frames on {recording.camera} '
+                f'cannot be decoded, the first is message {first}: {error}; correct what '
+                'publishes there, or leave the bag out')
+        if len(unreadable) > MAX_UNREADABLE * len(wanted):
+            raise EpisodeError(text)
+        raise UnreadableFramesError(text, frozenset(unreadable))
 
 
 def _read(bag: BagReader, camera: str) -> _Rows:

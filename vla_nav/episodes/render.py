@@ -13,7 +13,7 @@ import numpy as np
 
 from vla_nav.contract import Command, Contract
 from vla_nav.episodes.dataset import INFO_PATH
-from vla_nav.episodes.episode import AlignSettings, align, frames
+from vla_nav.episodes.episode import AlignSettings, Recording, frames, with_frames
 from vla_nav.episodes.errors import EpisodeError
 from vla_nav.episodes.reader import BagReader
 from vla_nav.episodes.video import VideoEncoder, VideoSettings
@@ -57,15 +57,8 @@ def load_episode(path: str | os.PathLike, episode: int = 0, contract: Contract |
     if (path / INFO_PATH).exists():
         return _from_dataset(EpisodeDataset(path), episode)
     with BagReader(path, contract) as bag:
-        settings = AlignSettings(trim=False, instruction='(no instruction)')
-        recording = align(bag, settings)
-        if not 0 <= episode < len(recording.episodes):
-            raise EpisodeError(f'{path} has {len(recording.episodes)} episodes, counted from 0; '
-                               f'there is no episode {episode}')
-        chosen = recording.episodes[episode]
-        images = [image for number, _, image, _ in frames(bag, recording) if number == episode]
-        return Shown(path.name, bag.contract, np.stack(images), chosen.actions,
-                     chosen.intervention, chosen.instructions, bag.metadata.outcome)
+        return with_frames(bag, AlignSettings(trim=False, instruction='(no instruction)'),
+                           lambda recording: _from_bag(bag, recording, episode))
 
 
 def draw(shown: Shown) -> Iterator[np.ndarray]:
@@ -97,6 +90,16 @@ def write_video(shown: Shown, path: Path) -> None:
         encoder.add(picture)
     encoder.close()
     temporary.replace(path)
+
+
+def _from_bag(bag: BagReader, recording: Recording, episode: int) -> Shown:
+    if not 0 <= episode < len(recording.episodes):
+        raise EpisodeError(f'{bag.path} has {len(recording.episodes)} episodes, counted from 0; '
+                           f'there is no episode {episode}')
+    chosen = recording.episodes[episode]
+    images = [image for number, _, image, _ in frames(bag, recording) if number == episode]
+    return Shown(bag.path.name, bag.contract, np.stack(images), chosen.actions,
+                 chosen.intervention, chosen.instructions, bag.metadata.outcome)
 
 
 def _from_dataset(dataset: EpisodeDataset, episode: int) -> Shown:

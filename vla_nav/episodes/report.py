@@ -54,6 +54,8 @@ def warnings(contract: Contract, bag: BagSummary, episode: EpisodeSummary) -> li
         found.append(f'{episode.clipped_share:.0%} of the commands exceed the limits')
     if bag.dropped:
         found.append(f'{sum(bag.dropped.values())} messages were dropped')
+    if bag.unreadable:
+        found.append(f'{bag.unreadable} frames of the bag cannot be decoded')
     if bag.recovered:
         found.append('recovered after an interruption')
     if bag.clock == 'receive':

@@ -53,6 +53,8 @@ class BagSummary:
     """Why it is left out, if it is."""
     clock: str
     trimmed_s: list[float]
+    unreadable: int
+    """Frames left out because they cannot be decoded."""
     dropped: dict[str, int]
     recovered: bool
     episodes: list[EpisodeSummary]
