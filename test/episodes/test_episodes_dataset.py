@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import small_robot
 
+from vla_nav.cli import main
 from vla_nav.contract import Contract
 from vla_nav.episodes.convert import convert_bag
 from vla_nav.episodes.dataset import DatasetSettings, build_dataset, find_bags
@@ -173,6 +174,39 @@ def test_a_camera_gap_makes_two_episodes(robot, tmp_path):
     assert [entry.bag for entry in EpisodeDataset(built.root).episodes] == [0, 0, 1]
 
 
+@pytest.mark.parametrize(('frame', 'ahead_s', 'said'), [
+    ('camera', 0.1, []),
+    ('odom', 100, ['odometry aligned by the time of receipt: its stamps are of another clock']),
+    ('base_link', 100, ['command aligned by the time of receipt: its stamps are of another '
+                        'clock']),
+    ('base_link', 0.3, ['command 0.30 s ahead of the camera by its stamps; if a clock is wrong, '
+                        'use --clock receive']),
+    ('camera', 0.3, [f'{what} 0.30 s behind the camera by its stamps; if a clock is wrong, use '
+                     '--clock receive' for what in ('command', 'odometry')]),
+])
+def test_clocks_that_differ_are_said(robot, tmp_path, capsys, frame, ahead_s, said):
+    class Recorder(LockstepRecorder):
+        def _header(self, stamp_ns, name):
+            return super()._header(stamp_ns + round(ahead_s * 1e9) * (name == frame), name)
+
+    stamped = dataclasses.replace(
+        robot.contract, command=dataclasses.replace(robot.contract.command,
+                                                    type='geometry_msgs/msg/TwistStamped'))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small_robot, 'LockstepRecorder', Recorder)
+        path = robot(stamped).write(tmp_path / 'bags')
+    built = build(path, tmp_path / 'out')
+    assert built.bags[0].warnings == said
+    page = (built.root / 'report.html').read_text()
+    assert main(['dataset', str(path), '--out', str(tmp_path / 'again'), '--jobs', '1']) == 0
+    printed = ' '.join(capsys.readouterr().out.split())
+    assert all(text in page and text in printed for text in said)
+    dataset = EpisodeDataset(built.root)
+    if ahead_s == 100:
+        assert dataset.state == pytest.approx(dataset.actions, abs=1e-6)
+        assert len(dataset.actions) == 30
+
+
 @pytest.mark.parametrize(('bad', 'pieces'), [
     ([], 1), ([150], 1), ([148, 150, 152], 1), (range(150, 172), 2)])
 def test_frames_that_cannot_be_decoded_are_as_if_they_had_not_come(robot, tmp_path, bad, pieces):
@@ -198,8 +232,8 @@ def test_frames_that_cannot_be_decoded_are_as_if_they_had_not_come(robot, tmp_pa
     assert len(dataset) == pieces
     assert dataset.actions[:, 0].tolist() == pytest.approx(
         [fast.action(message + 1)[0] for message in seen], abs=1e-6)
-    warned = f'{built.bags[0].unreadable} frames of the bag cannot be decoded'
-    assert (warned in (built.root / 'report.html').read_text()) == bool(bad)
+    assert ('frames of the bag cannot be decoded' in (built.root / 'report.html').read_text()
+            ) == bool(bad)
     assert len(load_episode(path)) == dataset.episodes[0].length
 
 

@@ -85,10 +85,20 @@ def run(args: argparse.Namespace) -> int:
         console.print('no dataset was built')
         return min(len(error.failures), MAX_STATUS)
     console.print(_table(built))
+    _print_warnings(console, built.bags)
     _print_failures(console, built.failures)
     console.print(f'{built.root}: {built.info["total_episodes"]} episodes, '
                   f'{built.info["total_frames"]} frames; report in {built.root / REPORT}')
     return min(len(built.failures), MAX_STATUS)
+
+
+def _print_warnings(console, bags) -> None:
+    from rich.markup import escape
+
+    for bag in bags:
+        if bag.warnings:
+            console.print(f'[yellow]{escape(Path(bag.bag).name)}[/yellow]: '
+                          f'{escape("; ".join(bag.warnings))}')
 
 
 def _print_failures(console, failures: dict[str, str]) -> None:

@@ -99,7 +99,7 @@ def _convert(bag: BagReader, job: ConvertJob) -> BagSummary:
     if metadata.outcome == 'failure' and not job.include_failed:
         _clear(job.folder)
         return BagSummary(**common, image_size=[0, 0], skipped='marked as failed', clock='',
-                          trimmed_s=[0.0, 0.0], unreadable=0, episodes=[])
+                          trimmed_s=[0.0, 0.0], warnings=[], episodes=[])
 
     def write(recording: Recording) -> BagSummary:
         _clear(job.folder)
@@ -113,7 +113,7 @@ def _convert(bag: BagReader, job: ConvertJob) -> BagSummary:
             shard.close()
         return BagSummary(
             **common, image_size=list(size), skipped='', clock=recording.clock,
-            trimmed_s=list(map(float, recording.trimmed_s)), unreadable=recording.unreadable,
+            trimmed_s=list(map(float, recording.trimmed_s)), warnings=list(recording.warnings),
             episodes=[summarise(bag.contract, shard.episode, shard.thumbnails)
                       for shard in shards])
 

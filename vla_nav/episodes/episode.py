@@ -27,6 +27,7 @@ from vla_nav.episodes.reader import (
     Stamps,
     as_track,
     choose_clock,
+    clock_doubts,
     header_ns,
     velocity,
 )
@@ -105,8 +106,8 @@ class Recording:
     clock: str
     frames_seen: int
     """Messages on the camera topic."""
-    unreadable: int
-    """Those that cannot be decoded and count as if they had not come, as in the drive node."""
+    warnings: tuple[str, ...]
+    """What a person should know of it."""
 
 
 @dataclass
@@ -133,21 +134,29 @@ def with_frames(bag: BagReader, settings: AlignSettings, use: Callable[[Recordin
 
 def align(bag: BagReader, settings: AlignSettings, unreadable: frozenset[int] = frozenset()
           ) -> Recording:
-    """Align a bag's messages, but for `unreadable` ones of the camera, at its contract's rate.
+    """Align a bag's messages at its contract's rate.
 
-    Raises EpisodeError for a bag without camera, commands, instruction or motion, with stamps
-    that go backwards, or with commands that are not finite.
+    The camera's `unreadable` ones count as if they had not come, as in the drive node. Raises
+    EpisodeError for a bag without camera, commands, instruction or motion, with stamps that go
+    backwards, or with commands that are not finite.
     """
     contract = bag.contract
     camera = bag.require(contract.camera.topic, contract.camera.type, 'camera.topic')
     rows = _read(bag, camera)
-    stamps = Stamps(*np.array(rows.stamps, np.int64).reshape(-1, 2).T)
+    stamps = _stamps(rows.stamps)
     clock = choose_clock(stamps, settings.clock)
     times = stamps.header_ns if clock == 'header' else stamps.receive_ns
     _check_order(bag, camera, times, clock)
-    commands = _track(bag, rows.commands, clock, 'command')
-    teleop = _track(bag, rows.teleop, clock, 'teleop command')
-    odometry = _track(bag, rows.odometry, clock, 'odometry')
+    tracks, warnings = [], []
+    for found, what in ((rows.commands, 'command'), (rows.teleop, 'teleop command'),
+                        (rows.odometry, 'odometry')):
+        own = choose_clock(_stamps(found), settings.clock) if clock == 'header' else clock
+        tracks.append(_track(bag, found, own, what))
+        if clock == 'header':
+            warnings += clock_doubts(what, _stamps(found), own, stamps)
+    commands, teleop, odometry = tracks
+    if unreadable:
+        warnings.append(f'{len(unreadable)} frames of the bag cannot be decoded')
     usable = np.setdiff1d(np.arange(len(times)), list(unreadable))
     chosen = usable[choose_frames(times[usable], contract.rate_hz)]
     seen = times[chosen]
@@ -178,7 +187,7 @@ def align(bag: BagReader, settings: AlignSettings, unreadable: frozenset[int] = 
                            'other; raise --max-gap or leave it out')
     trimmed = ((seen[kept.start] - seen[0]) / 1e9, (seen[-1] - seen[kept.stop - 1]) / 1e9)
     return Recording(bag.metadata, contract, tuple(episodes), camera, trimmed, clock, len(times),
-                     len(unreadable))
+                     tuple(warnings))
 
 
 def frames(bag: BagReader, recording: Recording
@@ -243,6 +252,10 @@ def _read(bag: BagReader, camera: str) -> _Rows:
             value = velocity(message, contract.command.fields)
             getattr(rows, kind).append((stamp, time_ns, value))
     return rows
+
+
+def _stamps(rows: list[tuple]) -> Stamps:
+    return Stamps(*np.array([row[:2] for row in rows], np.int64).reshape(-1, 2).T)
 
 
 def _check_order(bag: BagReader, topic: str, times_ns: np.ndarray, clock: str) -> None:

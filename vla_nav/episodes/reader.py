@@ -22,6 +22,8 @@ from vla_nav.episodes.metadata import EpisodeMetadata
 CLOCKS = ('auto', 'header', 'receive')
 MAX_CLOCK_OFFSET_NS = 10_000_000_000
 """Header stamps further than this from the receive times come from another clock."""
+MAX_SKEW_NS = 200_000_000
+"""Topics that are further apart than this, by their stamps, deserve a look."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def header_ns(message: object) -> int:
 
 
 def choose_clock(stamps: Stamps, clock: str) -> str:
-    """Decide whether header stamps or receive times say when a frame was taken.
+    """Decide whether header stamps or receive times say when a topic's messages were made.
 
     'auto' prefers header stamps, unless they are missing or come from another clock than the
     receive times, to which commands without header are bound.
@@ -179,6 +181,25 @@ def choose_clock(stamps: Stamps, clock: str) -> str:
         return 'header' if clock == 'auto' else clock
     offset = np.median(np.abs(stamps.header_ns - stamps.receive_ns))
     return 'receive' if offset > MAX_CLOCK_OFFSET_NS else 'header'
+
+
+def clock_doubts(what: str, stamps: Stamps, clock: str, camera: Stamps) -> list[str]:
+    """What speaks against aligning a topic by `clock` with a camera's header stamps."""
+    doubts = []
+    if clock == 'receive' and stamps.header_ns.any():
+        doubts.append(f'{what} aligned by the time of receipt: its stamps are of another clock')
+    apart = _lead_ns(stamps, clock) - _lead_ns(camera, 'header')
+    if len(stamps.header_ns) and abs(apart) > MAX_SKEW_NS:
+        doubts.append(f'{what} {abs(apart) / 1e9:.2f} s {"ahead of" if apart > 0 else "behind"} '
+                      'the camera by its stamps; if a clock is wrong, use --clock receive')
+    return doubts
+
+
+def _lead_ns(stamps: Stamps, clock: str) -> float:
+    """How far the times that count are ahead of the receive times."""
+    if clock == 'receive' or not len(stamps.header_ns):
+        return 0.0
+    return float(np.median(np.where(stamps.header_ns, stamps.header_ns - stamps.receive_ns, 0)))
 
 
 def velocity(message: object, fields: tuple[str, str]) -> tuple[float, float]:

@@ -43,7 +43,7 @@ def write_report(path: Path, info: dict, bags: Sequence[BagSummary],
 
 def warnings(contract: Contract, bag: BagSummary, episode: EpisodeSummary) -> list[str]:
     """What a person should look at before training on an episode."""
-    found = []
+    found = list(bag.warnings)
     if episode.gaps:
         found.append(f'{episode.gaps} steps without a frame')
     if episode.error_max_s > 0.5 * contract.step_s:
@@ -54,8 +54,6 @@ def warnings(contract: Contract, bag: BagSummary, episode: EpisodeSummary) -> li
         found.append(f'{episode.clipped_share:.0%} of the commands exceed the limits')
     if bag.dropped:
         found.append(f'{sum(bag.dropped.values())} messages were dropped')
-    if bag.unreadable:
-        found.append(f'{bag.unreadable} frames of the bag cannot be decoded')
     if bag.recovered:
         found.append('recovered after an interruption')
     if bag.clock == 'receive':

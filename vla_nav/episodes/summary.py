@@ -53,8 +53,7 @@ class BagSummary:
     """Why it is left out, if it is."""
     clock: str
     trimmed_s: list[float]
-    unreadable: int
-    """Frames left out because they cannot be decoded."""
+    warnings: list[str]
     dropped: dict[str, int]
     recovered: bool
     episodes: list[EpisodeSummary]
