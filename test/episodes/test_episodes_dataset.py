@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -326,6 +327,36 @@ def test_an_existing_dataset_is_not_overwritten(bags, tmp_path):
     build(bags, tmp_path / 'out')
     with pytest.raises(EpisodeError, match='is a dataset already'):
         build(bags, tmp_path / 'out')
+
+
+@pytest.mark.parametrize('out', ['folder', 'file', '.'])
+def test_whatever_exists_is_refused_before_the_work(bags, tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'folder').mkdir()
+    (tmp_path / 'folder/README.md').write_text('mine')
+    (tmp_path / 'file').write_text('mine')
+    with pytest.raises(EpisodeError, match=f'{out} exists already; choose another folder'):
+        build_dataset([bags], Path(out), DatasetSettings(), pytest.fail)
+
+
+def test_an_empty_folder_is_filled(bags, tmp_path):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'link').symlink_to(tmp_path / 'out')
+    assert EpisodeDataset(build(bags, tmp_path / 'link').root).rows
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
+        'data', 'meta', 'report.html', 'videos']
+
+
+def test_the_work_outlives_a_folder_that_appears_meanwhile(bags, tmp_path):
+    def convert(jobs):
+        for job in jobs:
+            yield job, convert_bag(job)
+        (tmp_path / 'out').mkdir()
+        (tmp_path / 'out/README.md').write_text('mine')
+
+    with pytest.raises(OSError, match='not empty'):
+        build_dataset([bags], tmp_path / 'out', DatasetSettings(), convert)
+    assert len(list((tmp_path / 'out.partial/work').glob('*/bag.json'))) == 3
 
 
 def test_the_report_shows_every_episode_and_the_problems(bags, robot, tmp_path):

@@ -73,12 +73,14 @@ def build_dataset(paths: Sequence[Path], out: Path, settings: DatasetSettings,
     `convert` runs convert_bag over jobs, perhaps in parallel; the default does so one by one.
     The folder grows as `<out>.partial`; starting again goes on from the bags converted so far.
     Bags that cannot be used are left out and named in the result. Raises EpisodeError if no
-    bag can be used or `out` cannot be written.
+    bag can be used, or if `out` exists, unless as an empty folder, or cannot be written.
     """
-    if (out / INFO_PATH).exists():
-        raise EpisodeError(f'{out} is a dataset already; choose another folder or delete it')
+    target = out.resolve()
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        what = 'is a dataset already' if (target / INFO_PATH).exists() else 'exists already'
+        raise EpisodeError(f'{out} {what}; choose another folder or delete it')
     bags = find_bags(paths)
-    partial = out.with_name(out.name + '.partial')
+    partial = target.with_name(target.name + '.partial')
     work = partial / WORK
     try:
         work.mkdir(parents=True, exist_ok=True)
@@ -103,8 +105,8 @@ def build_dataset(paths: Sequence[Path], out: Path, settings: DatasetSettings,
         shutil.rmtree(partial / stale, ignore_errors=True)
     info = assemble(partial, fitting, settings.images)
     write_report(partial / REPORT, info, fitting, skipped, failures)
-    shutil.rmtree(work)
-    partial.rename(out)
+    partial.rename(target)
+    shutil.rmtree(target / WORK)
     return Built(out, info, fitting, skipped, failures)
 
 
