@@ -1,5 +1,6 @@
 """The command line as a user meets it: one process per command."""
 
+import errno
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import cv2
 import pytest
 from harness import PATIENCE_S, ROOT, environment
 
-from vla_nav.cli import MODULES, domain
+from vla_nav.cli import MODULES, domain, main
 from vla_nav.cli.domain import domain_problem, private_domain
 
 
@@ -67,6 +68,21 @@ def test_bad_input_is_one_line_and_exit_code_2(vla_nav, words, message):
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize(('number', 'said'), [
+    (errno.ENOSPC, "No space left on device: 'there'; free some space, or choose another disk"),
+    (errno.EACCES, "Permission denied: 'there'; choose a path that this user may use"),
+    (errno.EIO, "Input/output error: 'there'\n")])
+def test_an_error_of_the_system_is_one_line(monkeypatch, capsys, number, said):
+    def recover(_):
+        raise OSError(number, os.strerror(number), 'there')
+
+    monkeypatch.setattr('vla_nav.episodes.recovery.recover', recover)
+    assert main(['recover', 'there']) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count('\n') == 1
 
 
 def test_an_unknown_verb_is_refused(vla_nav):

@@ -11,13 +11,14 @@ import small_robot
 
 from vla_nav.cli import main
 from vla_nav.contract import Contract
-from vla_nav.episodes.convert import convert_bag
+from vla_nav.episodes.convert import ConvertJob, convert_bag
 from vla_nav.episodes.dataset import DatasetSettings, build_dataset, find_bags
 from vla_nav.episodes.episode import AlignSettings, align, frames
 from vla_nav.episodes.errors import EpisodeError
 from vla_nav.episodes.lockstep import LockstepRecorder
 from vla_nav.episodes.reader import BagReader
 from vla_nav.episodes.render import load_episode
+from vla_nav.episodes.summary import BagSummary
 from vla_nav.episodes.video import psnr_db
 from vla_nav.episodes.windows import EpisodeDataset
 from vla_nav.frames import Pacer, frame_from_message
@@ -313,6 +314,18 @@ def test_an_interrupted_build_goes_on_where_it_stopped(bags, tmp_path):
     assert built.info['total_episodes'] == 3
     assert all(after[path] == time for path, time in before.items())
     assert not (tmp_path / 'out.partial').exists()
+
+
+@pytest.mark.parametrize('damage', [
+    lambda text: '', lambda text: '[]', lambda text: text.replace('"clock"', '"watch"'),
+    lambda text: text.replace('"gaps"', '"holes"')])
+def test_a_summary_that_cannot_be_read_is_made_again(bag, tmp_path, damage):
+    job = ConvertJob(bag, tmp_path / 'work')
+    summary = convert_bag(job)
+    done = job.folder / 'bag.json'
+    done.write_text(damage(done.read_text()))
+    assert convert_bag(job) == summary
+    assert BagSummary.load(done) == summary
 
 
 def test_the_same_bags_give_the_same_hash(bags, tmp_path):

@@ -389,3 +389,17 @@ def test_rate_and_silence():
     assert figures.silent_s == pytest.approx(0.5)
     assert figures.gaps == 0
     assert meter.figures(60 * SECOND).rate_hz == 0.0
+
+
+def test_a_folder_that_may_not_be_searched_is_named(make, tmp_path):
+    recorder = make(tmp_path / 'locked' / 'data' / 'episodes')
+    (tmp_path / 'locked').mkdir(mode=0)
+    user = os.getresuid()
+    if user[1] == 0:
+        os.setresuid(65534, 65534, 0)  # root may search anything
+    try:
+        with pytest.raises(EpisodeError, match=r'episodes cannot be written: .* is no folder that '
+                           'this user may write to; choose another'):
+            recorder.check_disk()
+    finally:
+        os.setresuid(*user)

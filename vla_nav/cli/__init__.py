@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -19,6 +20,12 @@ MODULES = ('drive', 'sim', 'say', 'doctor', 'record', 'recover', 'demos', 'datas
 EXTRAS = {'mujoco': 'sim', 'onnxruntime': 'cpu', 'rerun': 'view', **dict.fromkeys(
     ('accelerate', 'av', 'matplotlib', 'onnx', 'onnxscript', 'pyarrow', 'tensorboardX'), 'train')}
 """Module to the extra of this package that brings it."""
+
+REMEDIES = {errno.ENOSPC: 'free some space, or choose another disk',
+            errno.EDQUOT: 'free some space, or choose another disk',
+            errno.EACCES: 'choose a path that this user may use, or permit it',
+            errno.EROFS: 'choose a path on a disk that is writable'}
+"""What to do about errors of the system."""
 
 EXAMPLES = """examples:
   vla_nav drive --sim                         drive a simulated robot to an object
@@ -73,3 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output, such as head, went away.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        remedy = f'; {REMEDIES[error.errno]}' if error.errno in REMEDIES else ''
+        print(f'error: {error}{remedy}', file=sys.stderr)
+        return 2

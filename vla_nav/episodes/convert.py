@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vla_nav import __version__
 from vla_nav.contract import Contract
 from vla_nav.episodes.episode import AlignSettings, Episode, Recording, frames, with_frames
 from vla_nav.episodes.errors import EpisodeError
@@ -58,7 +60,7 @@ def convert_bag(job: ConvertJob) -> BagSummary:
     """Convert one bag, or find it converted already. Raises EpisodeError."""
     done = job.folder / DONE
     fingerprint = _fingerprint(job)
-    if done.exists():
+    with suppress(OSError, ValueError, KeyError, TypeError):  # cut short, or of another version
         data = json.loads(done.read_text(encoding='utf-8'))
         if data['fingerprint'] == fingerprint:
             return BagSummary.load(done)
@@ -87,8 +89,8 @@ def _fingerprint(job: ConvertJob) -> str:
         stat = path.stat()
     except OSError:
         return ''
-    return json.dumps([stat.st_size, stat.st_mtime_ns, asdict(job.align), job.images,
-                       job.include_failed, job.contract and job.contract.to_dict()])
+    return json.dumps([__version__, stat.st_size, stat.st_mtime_ns, asdict(job.align),
+                       job.images, job.include_failed, job.contract and job.contract.to_dict()])
 
 
 def _convert(bag: BagReader, job: ConvertJob) -> BagSummary:

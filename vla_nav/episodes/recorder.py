@@ -367,7 +367,7 @@ class Recorder:
 
     def _nearest_folder(self) -> Path:
         folder = self.settings.root
-        while not folder.exists():
+        while not os.path.exists(folder):  # False, too, where this user may not look
             folder = folder.parent
         return folder
 
