@@ -406,7 +406,18 @@ def test_another_contract_may_crop_anew(bag, robot, tmp_path):
 def test_bags_are_found_at_any_depth(bags):
     assert [path.name for path in find_bags([bags.parent])] == [
         'episode_0', 'episode_1', 'episode_2']
-    assert find_bags([bags / 'episode_1', bags / 'episode_1']) == [bags / 'episode_1']
+
+
+def test_a_bag_is_found_once_however_it_is_spelt(bags, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, chosen = Path('bags/episode_1'), Path('chosen')
+    assert find_bags([one, bags / 'episode_1', Path('bags/../bags/episode_1')]) == [one]
+    chosen.mkdir()
+    (chosen / 'second').symlink_to(bags / 'episode_2')
+    (chosen / 'again').symlink_to(bags / 'episode_2')
+    (chosen / 'here').symlink_to(tmp_path / 'chosen')
+    assert find_bags([chosen]) == [chosen / 'again']
+    assert find_bags([one, chosen, bags]) == [one, chosen / 'again', bags / 'episode_0']
 
 
 def test_a_plain_bag_converts_given_contract_and_instruction(robot, bag, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +22,6 @@ from vla_nav.errors import VlaNavError
 
 REPORT = 'report.html'
 WORK = 'work'
-BAG_SUFFIXES = ('.mcap', '.db3', '.bag')
 
 
 class NothingUsableError(EpisodeError):
@@ -121,7 +121,10 @@ def convert_one_by_one(jobs: Sequence[ConvertJob]) -> Iterator[
 
 
 def find_bags(paths: Sequence[Path]) -> list[Path]:
-    """Find bag folders and files under `paths`, sorted; raises EpisodeError if there are none."""
+    """Find bag folders and files under `paths`, sorted; raises EpisodeError if there are none.
+
+    Links are followed; a bag that is reached in several ways is found once.
+    """
     found: list[Path] = []
     for path in paths:
         if not path.exists():
@@ -129,15 +132,28 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
         if path.is_file() or _is_bag(path):
             found.append(path)
             continue
-        below = {file.parent for suffix in BAG_SUFFIXES for file in path.rglob(f'*{suffix}')}
-        below |= {file.parent for file in path.rglob('metadata.yaml')}
-        below |= {file for file in path.rglob('*.bag') if file.parent in below}
-        bags = [bag for bag in below if PARTIAL not in bag.parts
-                and (bag.is_file() or _is_bag(bag))]
+        bags = [bag for bag in _below(path) if PARTIAL not in bag.parts]
         if not bags:
             raise EpisodeError(f'no bags under {path}; give bag folders or a folder of them')
         found += sorted(bags)
-    return list(dict.fromkeys(found))
+    once: dict[Path, Path] = {}
+    for bag in found:
+        once.setdefault(bag.resolve(), bag)
+    return list(once.values())
+
+
+def _below(root: Path) -> Iterator[Path]:
+    seen = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link may lead back
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders.sort(key=lambda name: (os.path.islink(os.path.join(folder, name)), name))
+        if _is_bag(Path(folder)):
+            yield Path(folder)
+        yield from (Path(folder, name) for name in files if name.endswith('.bag'))
 
 
 def _is_bag(folder: Path) -> bool:
