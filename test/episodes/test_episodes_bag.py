@@ -142,13 +142,14 @@ def test_recovery_can_itself_be_interrupted(tmp_path):
     pytest.param(500_000, 1, id='data'),
     pytest.param(500_000, 4096, id='block of data'),
     pytest.param(1, 8, id='length of the chunk'),
+    pytest.param(3, 1, id='length, which then covers the next chunk'),
     pytest.param(-2048, 4096, id='block over two chunks'),
 ])
 def test_damage_in_the_middle_costs_that_chunk_only(tmp_path, at, size, cut):
     path = write(tmp_path, count=1200).path  # about 260 in each chunk
     data = bytearray((path / 'a.mcap').read_bytes())
     start = [match.start() for match in CHUNK_START.finditer(data)][1] + at
-    data[start:start + size] = bytes(byte ^ 0x5a for byte in data[start:start + size])
+    data[start:start + size] = bytes(byte ^ 0x31 for byte in data[start:start + size])
     folder = tmp_path / 'damaged'
     folder.mkdir()
     (folder / 'a.mcap').write_bytes(data[:-cut])
@@ -175,6 +176,9 @@ def test_topics_that_a_damaged_chunk_declares_are_known(tmp_path):
     assert not recover(path)[1]
     found = numbers(path)
     assert found[0] > 200 and found == list(range(found[0], 500))
+    (path / 'metadata.yaml').unlink()  # as if interrupted
+    assert not recover(path)[1]
+    assert numbers(path) == found
 
 
 def test_the_episode_being_recorded_is_left_alone(tmp_path):

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import yaml
 from mcap.data_stream import ReadDataStream, RecordBuilder
@@ -42,6 +42,7 @@ from vla_nav.episodes.errors import EpisodeError
 from vla_nav.episodes.metadata import EpisodeMetadata
 
 MAGIC = b'\x89MCAP0\r\n'
+MAX_RECORD_BYTES = 2**30
 HEAD = struct.Struct('<BQ')
 """What each record begins with: opcode and length."""
 SKIPPED = 0x80
@@ -123,7 +124,7 @@ def _scan(file: BinaryIO) -> _Content:
                 content.finished = not content.damaged and file.read(len(MAGIC)) == MAGIC
                 break
             data_ended |= isinstance(record, DataEnd)
-            if not data_ended:
+            if not data_ended or isinstance(record, (Schema, Channel)):
                 _take(content, record, start, stop)
         except (OSError, MemoryError):
             raise
@@ -137,6 +138,7 @@ def _scan(file: BinaryIO) -> _Content:
                 content.damaged.append((content.end, start))
             content.end = stop
         start = stop
+    _drop_unknown(content)
     return content
 
 
@@ -145,16 +147,21 @@ def _record_at(file: BinaryIO, start: int, size: int) -> tuple[McapRecord | None
     file.seek(start)
     opcode, length = HEAD.unpack(file.read(HEAD.size))
     stop = start + HEAD.size + length
-    if opcode == 0 or stop > size:
+    read = _READERS.get(opcode)
+    if opcode == 0 or stop > size or (read and length > MAX_RECORD_BYTES):
         raise ValueError('no record')
+    if read is None:
+        return None, stop
     body = ReadDataStream(BytesIO(file.read(length)))
-    if opcode == Opcode.MESSAGE:
-        return Message.read(body, length), stop
-    return _KINDS[opcode].read(body) if opcode in _KINDS else None, stop
+    record = Message.read(body, length) if read is Message.read else read(body)
+    if body.count != length:  # a damaged length would swallow what comes next
+        raise ValueError('no record')
+    return record, stop
 
 
-_KINDS = {Opcode.SCHEMA: Schema, Opcode.CHANNEL: Channel, Opcode.CHUNK: Chunk,
-          Opcode.MESSAGE_INDEX: MessageIndex, Opcode.DATA_END: DataEnd, Opcode.FOOTER: Footer}
+_READERS = {Opcode.SCHEMA: Schema.read, Opcode.CHANNEL: Channel.read, Opcode.CHUNK: Chunk.read,
+            Opcode.MESSAGE: Message.read, Opcode.MESSAGE_INDEX: MessageIndex.read,
+            Opcode.DATA_END: DataEnd.read, Opcode.FOOTER: Footer.read}
 
 
 def _next_chunk(file: BinaryIO, start: int) -> int | None:
@@ -166,10 +173,10 @@ def _next_chunk(file: BinaryIO, start: int) -> int | None:
 
 def _take(content: _Content, record: McapRecord | None, start: int, stop: int) -> None:
     if isinstance(record, Schema):
-        content.schemas[record.id] = record
+        content.schemas.setdefault(record.id, record)
     elif isinstance(record, Channel):
-        content.channels[record.id] = record
-    elif isinstance(record, Message) and record.channel_id in content.channels:
+        content.channels.setdefault(record.id, record)
+    elif isinstance(record, Message):
         content.counts[record.channel_id] += 1
         content.times.append(record.log_time)
     elif isinstance(record, Chunk):
@@ -188,9 +195,8 @@ def _take_chunk(content: _Content, chunk: Chunk, start: int, stop: int) -> None:
     offset = 0
     for record in records:
         if isinstance(record, Message):
-            if record.channel_id in content.channels:
-                index = indexes.setdefault(record.channel_id, MessageIndex(record.channel_id, []))
-                index.records.append((record.log_time, offset))
+            index = indexes.setdefault(record.channel_id, MessageIndex(record.channel_id, []))
+            index.records.append((record.log_time, offset))
             offset += HEAD.size + 22 + len(record.data)
         else:
             _take(content, record, 0, 0)
@@ -210,17 +216,31 @@ def _take_chunk(content: _Content, chunk: Chunk, start: int, stop: int) -> None:
 
 def _take_channels(content: _Content, record: McapRecord | None) -> None:
     """Take the topics that a damaged chunk declares: later chunks do not say them again."""
+    inner: list[McapRecord] = []
     if isinstance(record, Chunk):
         with suppress(Exception):
-            for inner in breakup_chunk(record):
-                if isinstance(inner, (Schema, Channel)):
-                    _take(content, inner, 0, 0)
+            inner = breakup_chunk(record)
+    for each in inner:
+        if isinstance(each, Schema):
+            with suppress(UnicodeDecodeError):
+                each.data.decode()
+                _take(content, each, 0, 0)
+        elif isinstance(each, Channel) and each.schema_id in content.schemas:
+            _take(content, each, 0, 0)
+
+
+def _drop_unknown(content: _Content) -> None:
+    """Leave out the messages of topics whose declaration is lost."""
+    known = content.channels
+    content.counts = Counter({key: count for key, count in content.counts.items()
+                              if key in known})
+    content.pending = {key: index for key, index in content.pending.items() if key[1] in known}
+    for chunk in content.chunks:
+        chunk.message_index_offsets = {key: offset for key, offset in
+                                       chunk.message_index_offsets.items() if key in known}
 
 
 def _append_summary(file: BinaryIO, content: _Content) -> None:
-    for start, stop in content.damaged:
-        file.seek(start)
-        file.write(HEAD.pack(SKIPPED, stop - start - HEAD.size))
     file.seek(content.end)
     file.truncate()
     for (number, channel), index in content.pending.items():
@@ -246,6 +266,14 @@ def _append_summary(file: BinaryIO, content: _Content) -> None:
     file.write(_encoded(Footer(summary_start=summary_start, summary_offset_start=offset_start,
                                summary_crc=0)))
     file.write(MAGIC)
+    _sync(file)
+    for start, stop in content.damaged:  # last: a damaged chunk may declare the topics
+        file.seek(start)
+        file.write(HEAD.pack(SKIPPED, stop - start - HEAD.size))
+    _sync(file)
+
+
+def _sync(file: IO) -> None:
     file.flush()
     os.fsync(file.fileno())
 
@@ -290,8 +318,7 @@ def write_metadata(path: Path, data: dict) -> None:
     temporary = path.with_suffix('.yaml.tmp')
     with temporary.open('w', encoding='utf-8') as file:
         yaml.dump(data, file, Dumper=_PlainDumper, width=4096)
-        file.flush()
-        os.fsync(file.fileno())
+        _sync(file)
     temporary.replace(path)
 
 
