@@ -241,6 +241,14 @@ while True:
 """
 
 
+def test_what_was_interrupted_before_its_first_message_leaves_nothing(tmp_path):
+    writer = BagWriter(tmp_path, 'a', EpisodeMetadata())
+    writer.add_topic('/a', STRING, definition(STRING))
+    os.close(writer._lock)  # as the end of its process would
+    assert recover(tmp_path, ours=True) == ([], [])
+    assert not list((tmp_path / PARTIAL).iterdir())
+
+
 def test_kill_9_loses_nothing_that_was_synced(tmp_path):
     process = subprocess.Popen([sys.executable, '-c', CRASHING, str(tmp_path)],
                                stdout=subprocess.PIPE, text=True,

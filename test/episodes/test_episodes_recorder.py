@@ -333,6 +333,17 @@ def test_a_recorder_that_takes_the_name_at_the_same_moment_is_no_harm(make, monk
     assert others[0].is_dir()
 
 
+@pytest.mark.parametrize(('data', 'heard'), [
+    (b'\x00\x01\x00\x00\x08\x00\x00\x00K\xfchlung\x00', 'K\ufffdhlung'),
+    (b'\x00\x00\x00\x00\x00\x00\x00\x03go\x00', 'go'),
+    (b'\x00\x01\x00\x00\x00\x00\x00\x00', ''), (b'\x00\x01', '')],
+    ids=['Latin-1', 'big-endian', 'length 0', 'cut'])
+def test_any_bytes_may_be_an_instruction(make, data, heard):
+    recorder = make()
+    recorder.take(SAID, data, 2)
+    assert recorder.instruction == heard
+
+
 def test_an_instruction_for_the_next_episode_is_not_in_the_one_that_ends(make, monkeypatch):
     recorder, write = make(), BagWriter.write
     recorder.take(COMMAND, bytes(52), 2)

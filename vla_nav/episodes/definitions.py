@@ -37,6 +37,13 @@ def definition(msgtype: str) -> tuple[str, str]:
                            'topic from extra_topics') from None
 
 
+def string_data(data: bytes) -> str:
+    """The text of a serialized std_msgs/msg/String as rclpy reads it: wrong bytes replaced."""
+    order = 'little' if data[1:2] == b'\x01' else 'big'
+    length = int.from_bytes(data[4:8], order)
+    return bytes(data[8:8 + length]).partition(b'\0')[0].decode(errors='replace')
+
+
 def type_hash(msgtype: str, text: str) -> str:
     """Return the RIHS01 hash of a type given its definition text, '' if it cannot be read."""
     if msgtype in standard_types().fielddefs:

@@ -19,7 +19,7 @@ from rosbags.interfaces import Qos
 from vla_nav import __version__
 from vla_nav.contract import Contract
 from vla_nav.episodes.bag import BagWriter, new_bag, relabel
-from vla_nav.episodes.definitions import definition, standard_types
+from vla_nav.episodes.definitions import definition, string_data
 from vla_nav.episodes.errors import EpisodeError
 from vla_nav.episodes.message_queue import BoundedQueue, Latched, PreRoll, Received
 from vla_nav.episodes.metadata import EpisodeMetadata, wall_time
@@ -111,7 +111,7 @@ class Recorder:
             else:
                 self._running.queue.put(message)
         if topic == self._instruction_topic:
-            self.instruction = standard_types().deserialize_cdr(data, STRING).data.strip()
+            self.instruction = string_data(data).strip()
 
     def drives(self, policy: str, sha256: str, active: bool) -> None:
         """Note which policy drives; `active` says that it would, were there no human."""

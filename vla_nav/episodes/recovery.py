@@ -6,13 +6,14 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
-from vla_nav.episodes.bag import PARTIAL, SIDECAR, finish
+from vla_nav.episodes.bag import PARTIAL, RESERVE, SIDECAR, finish
 from vla_nav.episodes.errors import EpisodeError
 from vla_nav.episodes.metadata import EpisodeMetadata, wall_time
 from vla_nav.episodes.repair import MAGIC, Recovered, complete
@@ -71,6 +72,9 @@ def _recover_folder(folder: Path) -> Recovered | None:
         os.close(lock)
         return None
     try:
+        if folder.parent.name == PARTIAL and _is_empty(folder):
+            shutil.rmtree(folder)
+            return None
         if folder.parent.name != PARTIAL and any(
                 map(_is_being_written, folder.glob('*.mcap'))):
             raise EpisodeError(f'{folder} is being written by another program; stop that first')
@@ -87,6 +91,12 @@ def _recover_folder(folder: Path) -> Recovered | None:
         return Recovered(path, result.messages, result.unreadable_bytes)
     finally:
         os.close(lock)
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether a recorder was interrupted before it wrote a byte of an episode."""
+    return all(path.name in (SIDECAR, RESERVE) or (
+        path.suffix == '.mcap' and not path.stat().st_size) for path in folder.iterdir())
 
 
 def _is_being_written(path: Path) -> bool:

@@ -125,9 +125,9 @@ class RecordNode(ManagedNode):
             self.get_logger().error(str(error))
 
     def _recover(self, root) -> None:
-        if not root.exists():
-            return
         try:
+            if not root.exists():
+                return
             done, failed = recover(root, ours=True)
         except OSError as error:
             done, failed = [], [f'{root} cannot be searched for interrupted episodes: {error}']
