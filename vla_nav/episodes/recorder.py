@@ -25,7 +25,6 @@ from vla_nav.episodes.message_queue import BoundedQueue, Latched, PreRoll, Recei
 from vla_nav.episodes.metadata import EpisodeMetadata, wall_time
 from vla_nav.episodes.meters import TopicFigures, TopicMeter
 from vla_nav.episodes.recorder_types import (
-    STRING,
     RecordedTopic,
     RecorderSettings,
     RecorderStatus,

@@ -160,7 +160,8 @@ class Training:
             self._on_dataset(dataset)
         if self.main:
             self.files.finish()
-            say(f'saved {job.out}; next: vla_nav rollout --model {job.out}')
+            judge = f'offline --validation --data {job.data}' if job.data else 'rollout'
+            say(f'saved {job.out}; next: vla_nav {judge} --model {job.out}')
         self.accelerator.wait_for_everyone()
         return Checkpoint.open(job.out, quick=True)
 
