@@ -141,12 +141,10 @@ class DriveNode(ManagedNode):
                                      callback_group=self._side)
         self._instruction = LatchedSubscription(self, String, contract.instruction_topic,
                                                 self._instruct, orders)
-        # Of what was said before, only a stop counts: it may be long ago that one was released.
+        # A button of any kind stops the robot. Of what was said before, only a stop counts: it may
+        # be long ago that one was released.
         self._emergency = LatchedSubscription(self, Bool, 'emergency_stop', self._estop, orders,
-                                              counts=bool, **qos.SILENT)
-        # A button that publishes best effort must stop the robot too; to hear it twice is no harm.
-        self.create_subscription(Bool, 'emergency_stop', self._estop, qos.SENSOR,
-                                 callback_group=orders)
+                                              counts=bool, lossy=True, **qos.SILENT)
 
     def _serve(self) -> None:
         self.create_service(Trigger, '~/stop', self._stop, callback_group=self._side)

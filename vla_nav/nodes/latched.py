@@ -62,10 +62,12 @@ class LatchedSubscription:
     """Two subscriptions on one topic of a std_msgs type, each message handled once.
 
     `counts` tells of what may have been said before anybody listened whether it is handled.
+    With `lossy` publishers of best effort are heard too.
     """
 
     def __init__(self, node, kind, topic: str, callback, callback_group=None, *,
-                 counts: Callable[[object], bool] = lambda data: True, **events) -> None:
+                 counts: Callable[[object], bool] = lambda data: True, lossy: bool = False,
+                 **events) -> None:
         self._pairs = Pairs()
 
         def once(source: int) -> Callable:
@@ -81,3 +83,6 @@ class LatchedSubscription:
                                      callback_group=callback_group, **events),
             node.create_subscription(kind, topic, once(1), qos.LATCHED,
                                      callback_group=callback_group, **qos.SILENT)]
+        if lossy:
+            self._subscriptions.append(node.create_subscription(
+                kind, topic, once(0), qos.SENSOR, callback_group=callback_group))
