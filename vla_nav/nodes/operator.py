@@ -18,18 +18,19 @@ from std_msgs.msg import Bool, String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from vla_nav.nodes import qos  # noqa: E402
-from vla_nav.nodes.runner import start_ros  # noqa: E402
+from vla_nav.nodes.runner import start_ros, valid_names  # noqa: E402
 
 _SETTLE_S = 0.5
 
 
 class Operator:
-    """A short-lived node; use it in a `with` statement."""
+    """A short-lived node; use it in a `with` statement. Raises StartError for invalid names."""
 
     def __init__(self, namespace: str = '/', ros_args: Sequence[str] = ()) -> None:
         self._namespace = namespace
         self._ros_args = list(ros_args)
 
+    @valid_names()
     def __enter__(self) -> Operator:
         start_ros(self._ros_args)
         self._node = Node(f'operator_{os.getpid()}', namespace=self._namespace)
@@ -73,6 +74,7 @@ class Operator:
         self._until(look, time.monotonic() + wait_s)
         return sorted(found)
 
+    @valid_names()
     def call(self, service: str, wait_s: float):
         """Call a Trigger service; None if it does not answer in time."""
         client = self._node.create_client(Trigger, service)
@@ -103,6 +105,7 @@ class Operator:
                                 if self._node.count_publishers(f'{node}/state')), deadline_s)
         return found
 
+    @valid_names()
     def _publish(self, kind, message, topic: str, wait_s: float) -> list[str]:
         publisher = self._node.create_publisher(kind, topic, qos.LATCHED)
         if not self._until(publisher.get_subscription_count, time.monotonic() + wait_s):

@@ -37,6 +37,7 @@ from vla_nav.nodes.parameters import declare  # noqa: E402
 from vla_nav.nodes.raw_subscription import RawSubscription  # noqa: E402
 from vla_nav.nodes.record_parameters import (  # noqa: E402
     PARAMETERS,
+    extra_topics,
     joy_buttons,
     recorder_settings,
 )
@@ -65,9 +66,8 @@ class RecordNode(ManagedNode):
         self._pressed: set[int] = set()
         self._buttons = joy_buttons(values)
         self._recorded: dict[str, RawSubscription] = {}
-        self._extra = [resolve(name.strip()) for name in
-                       (*self.contract.extra_topics, *values['extra_topics'].split(','))
-                       if name.strip()]
+        self._extra = [resolve(name) for name in
+                       (*self.contract.extra_topics, *extra_topics(values))]
         self._unknown: list[str] = []
         self._side = MutuallyExclusiveCallbackGroup()
         self._serve(values['joy_topic'])

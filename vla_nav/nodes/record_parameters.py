@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vla_nav import rosless
 from vla_nav.episodes.recorder_types import RecorderSettings
 from vla_nav.nodes.managed import AUTOSTART
-from vla_nav.nodes.parameters import Parameter
+from vla_nav.nodes.parameters import Parameter, ParameterError
+
+rosless.ensure()
+
+from rclpy.exceptions import InvalidTopicNameException  # noqa: E402
+from rclpy.validate_topic_name import validate_topic_name  # noqa: E402
 
 _DEFAULTS = RecorderSettings(Path())
 
@@ -51,6 +57,18 @@ def recorder_settings(values: dict) -> RecorderSettings:
              'takeover_hold_s', 'require_instruction', 'compress')
     return RecorderSettings(Path(values['out']).expanduser(),
                             **{name: values[name] for name in names})
+
+
+def extra_topics(values: dict) -> list[str]:
+    """Topics to record beside the contract's. Raises ParameterError for what cannot be one."""
+    names = [name.strip() for name in values['extra_topics'].split(',') if name.strip()]
+    try:
+        for name in names:
+            validate_topic_name(name)
+    except InvalidTopicNameException:
+        raise ParameterError(f'extra_topics is {values["extra_topics"]!r:.200}; expected names of '
+                             'topics, separated by commas') from None
+    return names
 
 
 def joy_buttons(values: dict) -> dict[str, int]:

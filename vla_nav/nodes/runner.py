@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from vla_nav import rosless
 from vla_nav.errors import VlaNavError
@@ -13,6 +14,7 @@ from vla_nav.errors import VlaNavError
 rosless.ensure()
 
 import rclpy  # noqa: E402
+from rclpy.exceptions import NameValidationException  # noqa: E402
 from rclpy.executors import (  # noqa: E402
     ExternalShutdownException,
     MultiThreadedExecutor,
@@ -49,6 +51,15 @@ def start_ros(args: list[str] | None = None) -> None:
         raise StartError(text) from error
 
 
+@contextmanager
+def valid_names() -> Iterator[None]:
+    """Raise StartError for what breaks ROS' rules for names: of nodes, namespaces and topics."""
+    try:
+        yield
+    except NameValidationException as error:  # Several lines, the last a caret.
+        raise StartError(' '.join(str(error).split()).rstrip(' ^')) from error
+
+
 def _without_trace(error: RuntimeError) -> str:
     """What rclpy could not make a node for; raises errors of other kinds."""
     if type(error).__name__ != 'RCLError':
@@ -81,7 +92,8 @@ def _run(make_node: Callable, args: list[str] | None, threads: int,
     """Exit code, and whether all threads of the node have ended."""
     try:
         start_ros(args)
-        node = make_node()
+        with valid_names():
+            node = make_node()
     except VlaNavError as error:
         print(f'error: {error}', file=sys.stderr)
         rclpy.try_shutdown()
