@@ -63,8 +63,8 @@ def test_each_verb_shows_examples(vla_nav, verb):
      'did you mean stale_timeout_s?'),
     (('sim', '--seed', '-1'), 'seed is -1; expected a whole number from 0'),
     (('record', '--extra-topics', '/scan /imu'), "extra_topics is '/scan /imu'; expected names"),
-    (('say', '--topic', 'bad topic', 'go'), "Invalid topic name: topic name must not"),
-    (('say', '--namespace', 'robot 1', 'go'), "Invalid namespace: "),
+    (('say', '--topic', 'bad topic', 'go'), 'Invalid topic name: topic name must not'),
+    (('say', '--namespace', 'robot 1', 'go'), 'Invalid namespace: '),
     (('stop', '--node', 'bad node'), "'bad node/stop'"),
     (('drive', '--ros-args', '-r', '__ns:=robot-1'), "'/robot-1'"),
 ])
