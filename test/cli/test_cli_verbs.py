@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -14,6 +15,8 @@ from harness import PATIENCE_S, ROOT, environment
 
 from vla_nav.cli import MODULES, domain, main
 from vla_nav.cli.domain import domain_problem, private_domain
+from vla_nav.cli.run_folder import RunFolder
+from vla_nav.sim import sample_scene
 
 
 @pytest.fixture
@@ -205,6 +208,18 @@ def test_a_simulated_drive_leaves_video_map_and_figures(vla_nav, models, tmp_pat
     assert (frames[0][:30, 300:] < 40).mean() > 0.8, 'the bar with the sentence'
     assert cv2.imread(str(tmp_path / 'run' / 'map.png')).std() > 10
     assert os.path.getmtime(tmp_path / 'run' / 'map.png') > started
+
+
+def test_without_matplotlib_a_drive_has_its_verdict(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'matplotlib.backends.backend_agg', None)
+    target = sample_scene(0, 'easy').target_object.name
+    folder = RunFolder(tmp_path)
+    folder.add_moment(SimpleNamespace(
+        drive={'state': 'DRIVING', 'reason': '', 'instruction': 'go'}, diagnostics={},
+        outcome={'pose': [0.0, 0.0, 0.0], 'target': target}, command=(0.0, 0.0),
+        largest_gap_s=0.1))
+    assert folder.save(seed=0, level='easy') == [tmp_path / 'run.json']
+    assert "no map: matplotlib is missing; pip install 'vla_nav[sim]'" in capsys.readouterr().out
 
 
 def test_an_instruction_that_fits_nothing_here_is_named(vla_nav, models):

@@ -106,6 +106,7 @@ def test_bad_input_is_one_line(run, frozen, lora, dataset_folder, tmp_path):
         (('offline', '--model', frozen, *good, '--device', 'abacus'), "device 'abacus'"),
         (('similarity', frozen, frozen, *good), 'are the same model'),
         (('similarity', frozen, lora, *good, '--frames', '3'), 'at least 8'),
+        (('similarity', frozen, lora, *good, '--frames', '0'), '0 frames were asked for'),
         (('rollout', '--model', frozen, '--split', 'sen'), "split is 'sen'"),
         (('rollout', '--model', frozen, '--workers', '0'), '--workers is 0'),
         (('compare', frozen, *good, '--out', tmp_path / 'out'), 'at least two'),

@@ -113,7 +113,7 @@ class RunFolder:
         os.replace(temporary, file)
         return file
 
-    def _write_map(self) -> Path:
+    def _write_map(self) -> Path | None:
         from vla_nav.sim import sample_scene
         from vla_nav.sim.top_view import save_top_view
 
@@ -121,8 +121,12 @@ class RunFolder:
         names = [thing.name for thing in scene.objects]
         scene = scene.with_target(names.index(self.figures['target']))
         file = self.folder / 'map.png'
-        save_top_view(file, scene, np.array(self._poses),
-                      f'{self.figures["instruction"]}: {self.figures["outcome"]}')
+        try:
+            save_top_view(file, scene, np.array(self._poses),
+                          f'{self.figures["instruction"]}: {self.figures["outcome"]}')
+        except ImportError:
+            print("no map: matplotlib is missing; pip install 'vla_nav[sim]'")
+            return None
         return file
 
 

@@ -46,6 +46,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Drive, print the table; 1 if anything is wrong, 130 if interrupted."""
+    # That it is missing is to be said now, not after hours.
+    import matplotlib  # noqa: F401
+
     from vla_nav.bench import machine
     from vla_nav.bench.endurance import Endurance, EnduranceSettings, plot
     from vla_nav.cli.domain import use_private_domain

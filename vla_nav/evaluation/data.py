@@ -13,6 +13,9 @@ from vla_nav.evaluation.errors import EvaluationError
 from vla_nav.evaluation.models import Model
 from vla_nav.training.data import fingerprint
 
+FEWEST = 8
+"""Frames on which contexts can be compared."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -93,10 +96,16 @@ def _actions(dataset: EpisodeDataset, episode: int) -> np.ndarray:
 
 def draw_sample(dataset: EpisodeDataset, count: int, episodes: Sequence[int],
                 seed: int = 0) -> Sample:
-    """Draw frames evenly from the episodes: as many as asked for, or as there are."""
+    """Draw frames evenly from the episodes: as many as asked for, or as there are.
+
+    Raises EvaluationError for fewer than FEWEST.
+    """
     rng = np.random.default_rng(seed)
     rows = np.concatenate([np.arange(entry.length) + entry.first_row
                            for entry in (dataset.episodes[e] for e in episodes)])
+    if min(count, len(rows)) < FEWEST:
+        raise EvaluationError(f'{count} frames were asked for, and {dataset.root} has {len(rows)} '
+                              f'to compare on; expected at least {FEWEST}')
     rows = np.sort(rng.permutation(rows)[:count])
     firsts = np.array([entry.first_row for entry in dataset.episodes])
     images, said, others = [], [], []

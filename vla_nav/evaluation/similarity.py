@@ -11,14 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_nav.contract import Frame
-from vla_nav.evaluation.data import Sample
+from vla_nav.evaluation.data import FEWEST, Sample
 from vla_nav.evaluation.errors import EvaluationError
 from vla_nav.policy import Policy
 
 BATCH = 16
 """Frames in one pass."""
-FEWEST = 8
-"""Frames below which nothing can be said."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from vla_nav.nodes import messages, qos  # noqa: E402
 from vla_nav.nodes.drive_parameters import CONTRACT, contract_file  # noqa: E402
 from vla_nav.nodes.parameters import Parameter, declare  # noqa: E402
-from vla_nav.nodes.runner import SIGNALS  # noqa: E402
+from vla_nav.nodes.runner import SIGNALS, valid_names  # noqa: E402
 
 RATE_HZ = 20.0
 HOLD_S = 0.6
@@ -202,7 +202,8 @@ def main(args: list[str] | None = None) -> int:
         return 2
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        node = TeleopNode()
+        with valid_names():
+            node = TeleopNode()
     except VlaNavError as error:
         print(f'error: {error}', file=sys.stderr)
         rclpy.try_shutdown()
