@@ -47,7 +47,7 @@ setup(
         'train': [
             'accelerate>=1', 'av>=12', 'matplotlib>=3.7', 'onnx>=1.17', 'onnxscript>=0.2',
             'pyarrow>=15', 'tensorboardX>=2.6'],
-        'view': ['rerun-sdk>=0.23'],
+        'view': ['av>=12', 'pyarrow>=15', 'rerun-sdk>=0.23'],
         'cpu': ['onnxruntime>=1.18'],
         'gpu': ['onnxruntime-gpu>=1.18'],
         'test': TEST,  # `colcon test` runs pytest where it finds it in this extra

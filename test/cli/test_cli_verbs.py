@@ -16,7 +16,9 @@ from harness import PATIENCE_S, ROOT, environment
 from vla_nav.cli import MODULES, domain, main
 from vla_nav.cli.domain import domain_problem, private_domain
 from vla_nav.cli.run_folder import RunFolder
+from vla_nav.cli.status_line import StatusLine
 from vla_nav.sim import sample_scene
+from vla_nav.training.progress import say
 
 
 @pytest.fixture
@@ -222,6 +224,15 @@ def test_without_matplotlib_a_drive_has_its_verdict(tmp_path, monkeypatch, capsy
     assert "no map: matplotlib is missing; pip install 'vla_nav[sim]'" in capsys.readouterr().out
 
 
+def test_brackets_are_no_markup(tmp_path, capsys):
+    figures = {'outcome': 'success', 'instruction': "pip install 'vla_nav[sim]' [/]"}
+    StatusLine(tmp_path).conclude(figures, [tmp_path / '[a]'])
+    say('[b]')
+    captured = capsys.readouterr()
+    assert captured.out == f"success: pip install 'vla_nav[sim]' [/]\n  {tmp_path}/[a]\n"
+    assert captured.err == '[b]\n'
+
+
 def test_an_instruction_that_fits_nothing_here_is_named(vla_nav, models):
     done = vla_nav('drive', '--sim', '--model', 'forward', '--robot', str(models / 'tiny.yaml'),
                    '--instruction', 'go to the orange ball', '--out', 'run')
@@ -235,13 +246,17 @@ def test_every_module_is_there():
         assert callable(__import__(f'vla_nav.cli.{name}', fromlist=['add_parser']).add_parser)
 
 
-def test_a_missing_extra_is_named(vla_nav, tmp_path):
-    (tmp_path / 'pyarrow.py').write_text(
-        "raise ModuleNotFoundError('No module named pyarrow', name='pyarrow')")
-    done = vla_nav('offline', '--data', 'dataset',
-                   PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+@pytest.mark.parametrize(('package', 'words', 'remedy'), [
+    ('pyarrow', ['offline', '--data', 'dataset'], "; pip install 'vla_nav[train]'"),
+    ('mcap', ['record'], f' for {sys.executable}; activate the environment'),
+])
+def test_a_missing_package_is_named(vla_nav, tmp_path, package, words, remedy):
+    (tmp_path / f'{package}.py').write_text(
+        f"raise ModuleNotFoundError('No module named {package}', name='{package}')")
+    done = vla_nav(*words, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
     assert done.returncode == 2
-    assert done.stderr == "error: pyarrow is not installed; pip install 'vla_nav[train]'\n"
+    assert done.stderr.startswith(f'error: {package} is not installed{remedy}')
+    assert done.stderr.count('\n') == 1
 
 
 @pytest.mark.parametrize('verb', ['drive', 'record', 'sim'])

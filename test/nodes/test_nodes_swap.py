@@ -59,3 +59,14 @@ def test_a_model_that_was_mended_while_it_loaded_is_loaded_again(between, monkey
     loader.wait()
     assert loads == ['broken', 'mended'] and ended == ['mended']
     assert loader.status == 'running mine' and loader.loading is None
+
+
+def test_a_missing_package_is_named_with_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'transformers.utils', None)
+    problems = []
+    loader = ModelLoader(Contract(), 'cpu', 'torch', 1, None,
+                         lambda name, problem: problems.append(problem))
+    loader.request('nano')
+    loader.wait()
+    assert problems[0].startswith('model nano cannot be loaded: transformers is not installed for '
+                                  f'{sys.executable}; activate the environment')

@@ -10,16 +10,12 @@ import sys
 from collections.abc import Sequence
 
 from vla_nav import __version__
-from vla_nav.errors import VlaNavError
+from vla_nav.errors import VlaNavError, not_installed
 
 MODULES = ('drive', 'sim', 'say', 'doctor', 'record', 'recover', 'demos', 'dataset', 'view',
            'train', 'rollout', 'offline', 'similarity', 'compare', 'pretrain', 'export',
            'bench', 'soak')
 """Modules of this package with an `add_parser(subparsers)`, in the order of `--help`."""
-
-EXTRAS = {'mujoco': 'sim', 'onnxruntime': 'cpu', 'rerun': 'view', **dict.fromkeys(
-    ('accelerate', 'av', 'matplotlib', 'onnx', 'onnxscript', 'pyarrow', 'tensorboardX'), 'train')}
-"""Module to the extra of this package that brings it."""
 
 REMEDIES = {errno.ENOSPC: 'free some space, or choose another disk',
             errno.EDQUOT: 'free some space, or choose another disk',
@@ -67,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except ImportError as error:
-        if error.name in EXTRAS:
-            error = f"{error.name} is not installed; pip install 'vla_nav[{EXTRAS[error.name]}]'"
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            error = not_installed(error)
         elif error.name not in ('rclpy', 'cyclonedds', 'rosbags'):
             raise
         print(f'error: {error}', file=sys.stderr)

@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         console.print(table)
     console.print(f'[bold]{report.verdict.title}[/bold]')
     for line in [*report.verdict.sentences, *(curve.finding for curve in report.curves)]:
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False)
     print(f'report in {args.out / "report.html"} and report.md, figures in compare.json')
     return 0
 

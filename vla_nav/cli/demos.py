@@ -76,7 +76,7 @@ def _record_all(demos: list, present: int, processes: int) -> int:
     for demo, result in map_in_processes(record_demo, demos, processes, 'demonstrations'):
         if isinstance(result, VlaNavError):
             failed += 1
-            console.print(f'[red]{demo.name}: {result}[/red]')
+            console.print(f'{demo.name}: {result}', style='red', markup=False)
             continue
         outcomes[result.outcome] += 1
         steps += result.steps

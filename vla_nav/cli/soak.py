@@ -98,4 +98,4 @@ def show(figures: dict, facts: dict[str, str]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     for failure in figures['failures']:
-        console.print(f'[red]not met[/]: {failure}')
+        console.print(f'not met: {failure}', style='red', markup=False)

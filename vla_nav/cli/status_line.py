@@ -67,17 +67,19 @@ class StatusLine:
 
     def conclude(self, figures: dict, files: list[Path]) -> None:
         """Say how it ended and where the files are."""
+        from rich.text import Text
+
         outcome = figures.get('outcome', 'failed')
         style = 'bold green' if outcome == 'success' else 'bold red'
         told = figures.get('instruction')
-        self._console.print(f'[{style}]{outcome}[/]' + (f': {told}' if told else ''))
+        self._console.print(Text.assemble((outcome, style), f': {told}' if told else ''))
         if figures.get('reason'):
-            self._console.print(f'  {figures["reason"]}')
+            self._console.print(f'  {figures["reason"]}', markup=False)
         if figures.get('distance_m') is not None:
             self._console.print(f'  {figures["distance_m"]:.2f} m from the {figures["target"]} '
                                 f'after {figures["elapsed_s"]:.1f} s')
         for file in files:
-            self._console.print(f'  {file}', soft_wrap=True)
+            self._console.print(f'  {file}', soft_wrap=True, markup=False)
 
 
 def _line(monitor) -> str:

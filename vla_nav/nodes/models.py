@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vla_nav.contract import Contract
-from vla_nav.errors import VlaNavError
+from vla_nav.errors import VlaNavError, not_installed
 
 if TYPE_CHECKING:
     from vla_nav.policy import Checkpoint
@@ -57,8 +57,8 @@ class ModelLoader:
             return validate(resolve_model(name), self._contract, quick=True)
         except Exception as error:  # An answer is owed whatever a folder holds.
             if not isinstance(error, VlaNavError):
-                error = CheckpointError(f"model '{name:.200}': cannot be checked: "
-                                        f'{type(error).__name__}: {error}')
+                error = CheckpointError(
+                    f"model '{name:.200}': cannot be checked: {_reason(error)}")
             raise error
 
     def request(self, name: str) -> None:
@@ -158,7 +158,13 @@ class ModelLoader:
                 return None, f'model {name} does not fit into memory beside what runs: {error}'
             if isinstance(error, VlaNavError):
                 return None, f'model refused: {error}'
-            return None, f'model {name} cannot be loaded: {type(error).__name__}: {error}'
+            return None, f'model {name} cannot be loaded: {_reason(error)}'
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return not_installed(error)
+    return f'{type(error).__name__}: {error}'
 
 
 _TRIM = getattr(ctypes.CDLL(None), 'malloc_trim', None) if sys.platform == 'linux' else None

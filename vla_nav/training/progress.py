@@ -69,7 +69,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, markup=False)
 
     @property
     def _rate(self) -> float:
@@ -90,4 +90,4 @@ class Progress:
 
 def say(text: str) -> None:
     """Print a line beside the progress bars."""
-    Console(stderr=True).print(text, highlight=False)
+    Console(stderr=True).print(text, highlight=False, markup=False)
