@@ -13,6 +13,7 @@ import cv2
 import pytest
 from harness import PATIENCE_S, ROOT, environment
 
+from vla_nav import rosless
 from vla_nav.cli import MODULES, domain, main
 from vla_nav.cli.domain import domain_problem, private_domain
 from vla_nav.cli.run_folder import RunFolder
@@ -68,7 +69,6 @@ def test_each_verb_shows_examples(vla_nav, verb):
      'did you mean stale_timeout_s?'),
     (('sim', '--seed', '-1'), 'seed is -1; expected a whole number from 0'),
     (('record', '--extra-topics', '/scan /imu'), "extra_topics is '/scan /imu'; expected names"),
-    (('say', '--topic', 'bad topic', 'go'), 'Invalid topic name: topic name must not'),
     (('say', '--namespace', 'robot 1', 'go'), 'Invalid namespace: '),
     (('stop', '--node', 'bad node'), "'bad node/stop'"),
     (('drive', '--ros-args', '-r', '__ns:=robot-1'), "'/robot-1'"),
@@ -105,9 +105,12 @@ def test_nobody_listens(vla_nav):
     done = vla_nav('say', '--wait', '0.5', '--topic', 'nowhere', 'go to the red cone')
     assert done.returncode == 1
     assert 'nobody listens on /nowhere' in done.stderr
-    done = vla_nav('stop', '--wait', '0.5', '--node', '/nobody_here/drive')
-    assert done.returncode == 1
-    assert 'emergency stop on /nobody_here/emergency_stop' in done.stderr
+    assert rosless.is_native() or (
+        'on this machine (for others set ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET)' in done.stderr)
+    for words in (('--node', '/nobody_here/drive'), ('--namespace', '/nobody_here')):
+        done = vla_nav('stop', '--wait', '0.5', *words)
+        assert done.returncode == 1
+        assert 'emergency stop on /nobody_here/emergency_stop' in done.stderr
     assert vla_nav('resume', '--wait', '0.5', '--node', '/nobody').returncode == 1
 
 
@@ -121,13 +124,13 @@ def test_say_stop_resume_by_hand(vla_nav, models, tmp_path):
             stdout=log, stderr=subprocess.STDOUT,
             env=environment(VLA_NAV_MODELS=str(models)))
     try:
-        done = vla_nav('say', '--wait', '30', '--namespace', namespace, 'go to the red cone')
+        done = vla_nav('say', '--wait', '30', '--namespace', namespace, 'go', 'to the', 'red cone')
         assert done.returncode == 0, done.stderr
         assert f'{node} heard: go to the red cone' in done.stdout
         assert f'{node} is WAITING' in done.stdout
         done = vla_nav('stop', '--wait', '30', '--node', node)
         assert done.stdout.startswith(f'{node}: stopped'), done.stderr
-        done = vla_nav('resume', '--wait', '30', '--node', node)
+        done = vla_nav('resume', '--wait', '30', '--namespace', namespace)
         assert done.stdout.startswith(f'{node}: resumed'), done.stderr
     finally:
         drive.terminate()
@@ -264,7 +267,7 @@ def test_a_file_of_parameters_counts_where_nothing_else_was_asked_for(vla_nav, t
     (tmp_path / 'parameters.yaml').write_text('/**: {ros__parameters: {robot: /nowhere.yaml}}')
     done = vla_nav(verb, '--ros-args', '--params-file', 'parameters.yaml')
     assert done.returncode == 2
-    assert "parameter robot is '/nowhere.yaml'" in done.stderr
+    assert "robot is '/nowhere.yaml'" in done.stderr
 
 
 @pytest.mark.parametrize('verb', ['drive', 'record'])
@@ -273,7 +276,7 @@ def test_what_was_asked_for_counts_more_than_a_file_of_parameters(vla_nav, tmp_p
     done = vla_nav(verb, '--robot', '/asked.yaml', '--ros-args', '--params-file',
                    'parameters.yaml')
     assert done.returncode == 2
-    assert "parameter robot is '/asked.yaml'" in done.stderr
+    assert "robot is '/asked.yaml'" in done.stderr
 
 
 @pytest.mark.parametrize('words', [['say', 'go'], ['drive'], ['doctor', '--quick']])
