@@ -24,7 +24,8 @@ def test_settings_of_variant_and_training_change_by_dotted_name():
 
 
 @pytest.mark.parametrize('name, nearest', [
-    ('training.step', 'training.steps'), ('head.windw', 'head.window'), ('lora.ranc', 'lora.rank'),
+    ('training.step', 'training.steps'), ('steps', 'training.steps'),
+    ('head.windw', 'head.window'), ('lora.ranc', 'lora.rank'),
 ])
 def test_an_unknown_option_suggests_the_nearest(name, nearest):
     with pytest.raises(SettingsError, match=f"'{name}'; did you mean '{nearest}'"):
@@ -37,12 +38,12 @@ def test_a_setting_without_a_value_is_refused():
 
 
 @pytest.mark.parametrize('settings, message', [
-    ({'validation': 0.0}, r'training\.validation is 0\.0; expected above 0 and below 1'),
-    ({'steps': 0}, r'training\.steps is 0; expected at least 1'),
-    ({'rate': '0.1.2'}, r"training\.rate is '0\.1\.2'; expected 0 to 1"),
+    ({'validation': 0.0}, r'training\.validation is 0\.0; expected a number above 0 and below 1'),
+    ({'steps': 0}, r'training\.steps is 0; expected a whole number of at least 1'),
+    ({'rate': '0.1.2'}, r"training\.rate is '0\.1\.2'; expected a number from 0 to 1"),
     ({'precision': 'fp8'}, 'expected auto or bf16 or fp32'),
-    ({'motion_dropout': -0.5}, r'training\.motion_dropout is -0.5; expected 0 to 1'),
-    ({'mirror': 2}, r'training\.mirror is 2; expected 0 to 1'),
+    ({'motion_dropout': -0.5}, r'training\.motion_dropout is -0.5; expected a number from 0 to 1'),
+    ({'mirror': 2}, r'training\.mirror is 2; expected a number from 0 to 1'),
 ])
 def test_settings_out_of_range(settings, message):
     with pytest.raises(SettingsError, match=message):

@@ -12,7 +12,8 @@ T = TypeVar('T')
 def unknown(noun: str, name: object, known: Iterable[str]) -> SettingsError:
     """Build the error for a name that is not among the known ones, with the nearest of them."""
     known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=1)
+    near = [each for each in known if each.endswith(f'.{name}')] or difflib.get_close_matches(
+        str(name), known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ''
     return SettingsError(f"unknown {noun} '{name}'{hint} (known: {', '.join(known) or 'none'})")
 

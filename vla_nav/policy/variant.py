@@ -86,7 +86,7 @@ class Variant:
                 if not isinstance(room, dict):
                     raise unknown('group of settings', part, _groups(data))
             if last not in room or (not path and isinstance(room[last], dict)):
-                raise unknown('setting', dotted, _dotted(data))
+                raise unknown('setting', dotted, dotted_names(data))
             room[last] = value
         return Variant.from_dict(data)
 
@@ -101,7 +101,8 @@ def _groups(data: dict) -> list[str]:
     return [k for k, v in data.items() if isinstance(v, dict)]
 
 
-def _dotted(data: dict) -> list[str]:
+def dotted_names(data: dict) -> list[str]:
+    """What `with_settings` and `--set` call the settings, such as `head.window`."""
     names = []
     for key, value in data.items():
         names += [f'{key}.{k}' for k in value] if isinstance(value, dict) else [key]

@@ -15,7 +15,7 @@ from vla_nav.policy import Variant
 from vla_nav.policy.context import ContextSettings
 from vla_nav.policy.registry import unknown
 from vla_nav.policy.settings import from_dict, require
-from vla_nav.policy.variant import read_preset
+from vla_nav.policy.variant import dotted_names, read_preset
 from vla_nav.training.progress import say
 
 GROUP = 'training'
@@ -89,21 +89,25 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ('steps', 'batch', 'accumulate', 'validation_frames', 'judge_scenes', 'views'):
-            require(_whole(self, name, 1), f'{GROUP}.{name}', getattr(self, name), 'at least 1')
-        for name in ('window', 'warm_up', 'validate_every', 'patience', 'probe', 'seed'):
-            require(_whole(self, name, 0), f'{GROUP}.{name}', getattr(self, name),
-                    'a whole number from 0')
+        for least, names in (
+            (1, ('steps', 'batch', 'accumulate', 'validation_frames', 'judge_scenes', 'views')),
+            (0, ('window', 'warm_up', 'validate_every', 'patience', 'probe', 'seed')),
+        ):
+            for name in names:
+                require(_whole(self, name, least), f'{GROUP}.{name}', getattr(self, name),
+                        f'a whole number of at least {least}')
         for name, low, high in (
             ('rate', 0, 1), ('backbone_rate', 0, 1), ('weight_decay', 0, 1), ('ema', 0, 0.99999),
             ('context_noise', 0, 1), ('colour', 0, 0.5), ('shift', 0, 0.2), ('mirror', 0, 1),
             ('motion_dropout', 0, 1),
         ):
             require(_number(self, name) and low <= getattr(self, name) <= high, f'{GROUP}.{name}',
-                    getattr(self, name), f'{low} to {high}')
-        require(_number(self, 'clip') and self.clip > 0, f'{GROUP}.clip', self.clip, 'above 0')
+                    getattr(self, name), f'a number from {low} to {high}')
+        require(_number(self, 'clip') and self.clip > 0, f'{GROUP}.clip', self.clip,
+                'a number above 0')
         require(_number(self, 'validation') and 0 < self.validation < 1, f'{GROUP}.validation',
-                self.validation, 'above 0 and below 1: without validation nothing can be judged')
+                self.validation,
+                'a number above 0 and below 1: without validation nothing can be judged')
         for name, known in (('precision', ('auto', 'bf16', 'fp32')),
                             ('judge', ('error', 'success'))):
             require(getattr(self, name) in known, f'{GROUP}.{name}', getattr(self, name),
@@ -140,14 +144,13 @@ class Recipe:
 
         Raises SettingsError for an unknown name, with the nearest one.
         """
+        known = dotted_names({**self.variant.to_dict(), GROUP: self.training.to_dict()})
         mine, others = {}, {}
         for dotted, value in settings.items():
+            if dotted not in known:
+                raise unknown('setting', dotted, known)
             group, _, name = dotted.partition('.')
             (mine if group == GROUP else others)[name if group == GROUP else dotted] = value
-        known = self.training.to_dict()
-        for name in mine:
-            if name not in known:
-                raise unknown('setting', f'{GROUP}.{name}', [f'{GROUP}.{k}' for k in known])
         return Recipe(self.variant.with_settings(others), replace(self.training, **mine))
 
     def to_dict(self) -> dict:
