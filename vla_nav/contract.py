@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 
 from vla_nav.errors import VlaNavError
+from vla_nav.share import share_path
 
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 COMMAND_TYPES = ('geometry_msgs/msg/Twist', 'geometry_msgs/msg/TwistStamped')
@@ -252,6 +253,20 @@ class Contract:
         ]
         return [f'{field} is {_text(mine)} {places[0]} and {_text(theirs)} {places[1]}'
                 for field, mine, theirs in checks if mine != theirs]
+
+
+def contract_file(robot: str) -> Path:
+    """The file of a robot given by path or by name. Raises ContractError if there is none."""
+    path = Path(robot).expanduser()
+    if path.is_file():
+        return path
+    robots = share_path('config/robots')
+    named = robots / f'{robot}.yaml'
+    if named.is_file():
+        return named
+    known = ', '.join(sorted(file.stem for file in robots.glob('*.yaml')))
+    raise ContractError(f'robot is {robot!r:.200}, which is no file and no name in {robots}; '
+                        f'known are {known}')
 
 
 def _known(kind: type, data: object, where: str) -> dict:

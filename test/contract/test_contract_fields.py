@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from vla_nav.contract import Camera, Command, Contract, ContractError
+from vla_nav.contract import Camera, Command, Contract, ContractError, contract_file
 from vla_nav.share import share_path
 
 
@@ -60,3 +60,12 @@ def test_differences_name_what_the_numbers_mean_and_nothing_else():
         assert field in found
     assert 'topic' not in found and 'robot is' not in found
     assert one.differences(dataclasses.replace(one, robot='other')) == []
+
+
+def test_a_robot_is_found_by_name_and_by_path(tmp_path):
+    assert contract_file('sim').name == 'sim.yaml'
+    path = tmp_path / 'mine.yaml'
+    path.write_text('robot: mine\n')
+    assert contract_file(str(path)) == path
+    with pytest.raises(ContractError, match='known are .*sim'):
+        contract_file(str(tmp_path / 'other.yaml'))

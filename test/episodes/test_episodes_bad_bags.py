@@ -115,7 +115,7 @@ def test_interrupted_without_metadata(robot, root, complaint):
 def test_a_folder_of_episodes(robot, root):
     for name in ('first', 'second'):
         robot().write(root, name)
-    with pytest.raises(EpisodeError, match='holds 2 episodes; give one of them, such as .*first'):
+    with pytest.raises(EpisodeError, match='holds episodes; give one of them, such as .*first'):
         BagReader(root)
 
 

@@ -88,10 +88,10 @@ def test_demos_are_not_made_twice(job, tmp_path):
              tmp_path / 'demos', '--jobs', 1)
     first = run(*words)
     assert first.returncode == 0, first.stderr
-    assert '2 episodes recorded' in first.stdout
+    assert 'episodes recorded: 2 (' in first.stdout
     again = run(*words)
-    assert '2 episodes are there already' in again.stdout
-    assert '0 episodes recorded' in again.stdout
+    assert 'episodes there already: 2' in again.stdout
+    assert 'episodes recorded: 0' in again.stdout
 
 
 def test_a_view_is_a_video_of_the_episode(bag, tmp_path):
@@ -114,7 +114,7 @@ def test_the_picture_shows_the_command(bag):
 def test_an_episode_that_is_not_there_is_named(bag, tmp_path):
     result = run('view', bag, '--episode', 7)
     assert result.returncode == 2
-    assert 'has 1 episodes, counted from 0; there is no episode 7' in result.stderr
+    assert f'there is no episode 7: {bag} has 1, counted from 0' in result.stderr
 
 
 def test_a_view_for_rerun(bag, tmp_path):
@@ -137,6 +137,22 @@ def test_recover_says_what_it_did(bag, tmp_path):
     assert failed.returncode == 1
     assert 'nothing can be recovered from it' in failed.stderr
     assert recover(bag.parent)[1]
+
+
+@pytest.mark.parametrize(('words', 'message'), [
+    (('recover', '.'), '. holds no bag; give a bag'),
+    (('view', 'nope'), 'nope does not exist; give a bag or a dataset'),
+    (('demos', '--out', 'demos', '--robot', 'nobody'), "robot is 'nobody'"),
+    (('demos', '--out', 'demos', '--episodes', 0), '--episodes is 0'),
+    (('pretrain', '--views', 0), '--views is 0'),
+])
+def test_bad_input_is_one_line(tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'notes.txt').touch()
+    result = run(*words)
+    assert result.returncode and message in result.stderr
+    assert result.stderr.count('\n') == 1
+    assert [path.name for path in tmp_path.iterdir()] == ['notes.txt']
 
 
 def test_help_shows_examples():

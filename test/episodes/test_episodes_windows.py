@@ -156,3 +156,7 @@ def test_a_window_entirely_outside_is_refused(root):
 def test_a_folder_that_is_no_dataset_is_named(tmp_path):
     with pytest.raises(EpisodeError, match=r'info.json cannot be read .* is .* a dataset'):
         EpisodeDataset(tmp_path)
+    (tmp_path / 'episode').mkdir()
+    (tmp_path / 'episode' / 'metadata.yaml').touch()
+    with pytest.raises(EpisodeError, match='holds bags; make a dataset of them: vla_nav dataset'):
+        EpisodeDataset(tmp_path)

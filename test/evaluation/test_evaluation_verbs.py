@@ -101,7 +101,7 @@ def test_bad_input_is_one_line(run, frozen, lora, dataset_folder, tmp_path):
     good = ('--data', dataset_folder)
     for words, message in [
         (('offline', '--model', 'nowhere', *good), "model 'nowhere': not found"),
-        (('offline', '--model', frozen, '--data', tmp_path / 'nothing'), 'cannot be read'),
+        (('offline', '--model', frozen, '--data', tmp_path / 'nothing'), 'does not exist'),
         (('offline', '--model', frozen, '--data', empty), 'is not a readable video'),
         (('offline', '--model', frozen, *good, '--device', 'abacus'), "device 'abacus'"),
         (('similarity', frozen, frozen, *good), 'are the same model'),

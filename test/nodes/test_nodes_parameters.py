@@ -9,8 +9,7 @@ from harness import PATIENCE_S, ROOT, environment
 
 from vla_nav import rosless
 from vla_nav.nodes import drive_parameters, sim
-from vla_nav.nodes.drive_parameters import contract_file, robot_contract
-from vla_nav.nodes.parameters import ParameterError
+from vla_nav.nodes.drive_parameters import robot_contract
 
 NATIVE = rosless.is_native()
 
@@ -99,12 +98,3 @@ def test_topics_and_types_can_be_replaced():
     assert contract.camera.type == 'sensor_msgs/msg/CompressedImage'
     assert contract.command.topic == '/base/cmd'
     assert contract.command.type == 'geometry_msgs/msg/TwistStamped'
-
-
-def test_a_robot_is_found_by_name_and_by_path(tmp_path):
-    assert contract_file('sim').name == 'sim.yaml'
-    path = tmp_path / 'mine.yaml'
-    path.write_text('robot: mine\n')
-    assert contract_file(str(path)) == path
-    with pytest.raises(ParameterError, match='known are .*sim'):
-        contract_file(str(tmp_path / 'other.yaml'))

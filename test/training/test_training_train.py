@@ -24,6 +24,7 @@ from vla_nav.policy import (
     Policy,
     variant_names,
 )
+from vla_nav.share import share_path
 from vla_nav.training.data import fingerprint
 from vla_nav.training.errors import TrainError
 from vla_nav.training.resume import ResumeError, read_facts
@@ -177,9 +178,11 @@ def test_tokens_for_actions_are_none_the_prompts_use(trained, dataset):
 
 @pytest.mark.parametrize('name', ['frozen_head', 'openvla_oft'])
 def test_a_finished_run_resumes_to_the_same_checkpoint(trained, folder, dataset, tiny_backbone,
-                                                       name):
+                                                       name, capsys):
     before = trained(name)
     again = train(small_job(name, folder, dataset, tiny_backbone, resume=True))
+    said = ' '.join(capsys.readouterr().err.split())
+    assert 'holds a checkpoint, which will be replaced' in said
     assert again.files['head.safetensors'] == before.files['head.safetensors']
 
 
@@ -503,6 +506,10 @@ def test_an_lstm_that_carries_its_state_needs_more_than_single_frames(tmp_path, 
     (['--set', 'head.windw=12'], "did you mean 'head.window'"),
     (['--episodes', '-1'], '--episodes is -1; expected at least 0'),
     (['--backbone', './nowhere'], "backbone './nowhere': there is no such folder"),
+    (['--backbone', str(share_path('models/nano'))], 'that is a policy, expected the vision-'),
+    (['--backbone', './nowhere', '--data', 'nope'], 'nope does not exist'),
+    (['--data', 'dataset', '--rounds', '1'], '--rounds is for demonstrations in simulation'),
+    (['--questions', 'views'], "variant 'frozen_head' mixes in no vision-language data"),
     (['--seed', '999'], 'training.seed is 999; expected at most 998 in simulation'),
 ])
 def test_bad_arguments_are_one_line(capsys, tmp_path, arguments, message):

@@ -87,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
     console.print(_table(built))
     _print_warnings(console, built.bags)
     _print_failures(console, built.failures)
-    console.print(f'{built.root}: {built.info["total_episodes"]} episodes, '
-                  f'{built.info["total_frames"]} frames; report in {built.root / REPORT}')
+    console.print(f'{built.root}: episodes {built.info["total_episodes"]}, frames '
+                  f'{built.info["total_frames"]}; report in {built.root / REPORT}')
     return min(len(built.failures), MAX_STATUS)
 
 

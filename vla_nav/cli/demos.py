@@ -23,9 +23,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--episodes', type=int, default=20, help='how many (default: 20)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the first scene (default: 0)')
-    parser.add_argument('--level', default='standard', help='easy, standard or hard')
+    parser.add_argument('--level', default='standard', choices=('easy', 'standard', 'hard'),
+                        help='how hard the scenes are (default: standard)')
     parser.add_argument('--out', type=Path, required=True, help='folder for the bags')
-    parser.add_argument('--robot', type=Path, help='contract (default: config/robots/sim.yaml)')
+    parser.add_argument('--robot', default='sim', help='contract: a file, or a name in '
+                        'config/robots/ (default: sim)')
     parser.add_argument('--jobs', type=int, default=os.cpu_count(),
                         help='processes (default: one per CPU)')
     parser.add_argument('--no-noise', action='store_true',
@@ -39,17 +41,23 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record; exit status 1 if an episode could not be made."""
+    from vla_nav.contract import Contract, contract_file
     from vla_nav.episodes.recovery import recover
     from vla_nav.errors import VlaNavError
     from vla_nav.evaluation.rollout import FIRST_SEED
-    from vla_nav.share import share_path
+    from vla_nav.sim import check_fields
     from vla_nav.training.demo_bags import Demo
 
+    if args.episodes < 1:
+        raise VlaNavError(f'--episodes is {args.episodes}; expected at least 1')
     last = FIRST_SEED - args.episodes
     if not 0 <= args.seed <= last:
         raise VlaNavError(f'--seed is {args.seed}; expected 0 to {last}, as scenes from '
                           f'{FIRST_SEED} on are those of rollouts')
-    robot = args.robot or share_path('config/robots/sim.yaml')
+    if not args.time_limit > 0:
+        raise VlaNavError(f'--time-limit is {args.time_limit:g}; expected more than 0')
+    robot = contract_file(args.robot)
+    check_fields(Contract.load(robot))
     if args.out.exists():
         recover(args.out, ours=True)
     demos = [Demo(args.out, seed, args.level, robot, not args.no_noise, not args.no_compress,
@@ -70,7 +78,7 @@ def _record_all(demos: list, present: int, processes: int) -> int:
 
     console = Console()
     if present:
-        console.print(f'{present} episodes are there already')
+        console.print(f'episodes there already: {present}')
     outcomes: Counter[str] = Counter()
     steps = failed = 0
     for demo, result in map_in_processes(record_demo, demos, processes, 'demonstrations'):
@@ -81,5 +89,6 @@ def _record_all(demos: list, present: int, processes: int) -> int:
         outcomes[result.outcome] += 1
         steps += result.steps
     made = ', '.join(f'{count} {outcome}' for outcome, count in outcomes.most_common())
-    console.print(f'{sum(outcomes.values())} episodes recorded ({made or "none"}), {steps} frames')
+    count = sum(outcomes.values())
+    console.print(f'episodes recorded: {count} ({made or "none"}), {steps} frames')
     return 1 if failed else 0

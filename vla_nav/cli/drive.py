@@ -72,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.seed <= 2**31 - args.scenes:
         raise VlaNavError(f'--seed is {args.seed}; expected 0 to {2**31 - args.scenes}')
     if {'-r', '--remap'} & {*args.ros_args}:
-        raise VlaNavError('--sim has nodes of its own, that no other node hears; after --ros-args '
-                          'it takes parameters of the drive node (-p), but no remapping (-r)')
+        raise VlaNavError('--sim watches its nodes by their names; after --ros-args it takes '
+                          'parameters of the drive node (-p), but no remapping (-r)')
     if args.scenes > 1 and args.instruction:
         raise VlaNavError('--instruction is for one scene; with --scenes each says where to go')
     from vla_nav.cli.sim_run import SimRun

@@ -72,8 +72,8 @@ def _print(figures: dict) -> None:
 
     several = len(figures['episodes']) > 1
     which = 'held out' if figures['validation'] else 'all'
-    table = Table(title=f'{figures["model"]} on {figures["data"]}, {len(figures["episodes"])} '
-                  f'episodes ({which}), {figures["frames"]} frames')
+    table = Table(title=f'{figures["model"]} on {figures["data"]}: episodes '
+                  f'{len(figures["episodes"])} ({which}), frames {figures["frames"]}')
     table.add_column('ahead', justify='right')
     for dimension in figures['dimensions']:
         table.add_column(f'RMSE {dimension["name"]} ({dimension["unit"]})', justify='right')

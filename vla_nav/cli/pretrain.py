@@ -25,14 +25,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                         help='folder for the model (data/nano_vlm)')
     parser.add_argument('--work', type=Path, default=Path('data/pretrain'),
                         help='folder for views, features and training states (data/pretrain)')
-    parser.add_argument('--robot', type=Path, help='contract whose camera geometry to use '
-                        '(config/robots/sim.yaml)')
+    parser.add_argument('--robot', default='sim', help='contract whose camera geometry to use: a '
+                        'file, or a name in config/robots/ (sim)')
     parser.add_argument('--start', default='', metavar='DIR',
                         help='go on from this nano model instead of from nothing')
-    parser.add_argument('--views', type=int, help='rendered frames')
-    parser.add_argument('--vision-samples', type=int, help='frames seen by the vision stage')
-    parser.add_argument('--language-samples', type=int, help='frames seen by the language stage')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--views', type=int, default=90_000, help='rendered frames (90000)')
+    parser.add_argument('--vision-samples', type=int, default=150_000,
+                        help='frames seen by the vision stage (150000)')
+    parser.add_argument('--language-samples', type=int, default=120_000,
+                        help='frames seen by the language stage (120000)')
+    parser.add_argument('--seed', type=int, default=0, help='of views and weights (0)')
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
                         help='rendering processes (one per core)')
     parser.add_argument('--rate', type=float, default=1.0, metavar='FACTOR',
@@ -44,17 +46,22 @@ def run(args: argparse.Namespace) -> int:
     """Pretrain and print the held-out figures."""
     from dataclasses import replace
 
-    from vla_nav.contract import Contract
-    from vla_nav.share import share_path
+    from vla_nav.contract import Contract, contract_file
+    from vla_nav.errors import VlaNavError
+    for name, least in (('views', 1), ('vision_samples', 1), ('language_samples', 1),
+                        ('workers', 1), ('seed', 0)):
+        if getattr(args, name) < least:
+            raise VlaNavError(f'--{name.replace("_", "-")} is {getattr(args, name)}; expected at '
+                              f'least {least}')
     from vla_nav.training.pretrain import PretrainSettings, pretrain
     settings = PretrainSettings(seed=args.seed, start=args.start)
     settings = replace(
-        settings, views=args.views or settings.views,
+        settings, views=args.views,
         vision=replace(settings.vision, rate=args.rate * settings.vision.rate,
-                       samples=args.vision_samples or settings.vision.samples),
+                       samples=args.vision_samples),
         language=replace(settings.language, rate=args.rate * settings.language.rate,
-                         samples=args.language_samples or settings.language.samples))
-    contract = Contract.load(args.robot or share_path('config/robots/sim.yaml'))
+                         samples=args.language_samples))
+    contract = Contract.load(contract_file(args.robot))
     pretrain(args.out, args.work, contract.camera, settings, args.workers)
     print(f'saved {args.out}')
     return 0

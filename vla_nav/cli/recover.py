@@ -40,6 +40,16 @@ def run(args: argparse.Namespace) -> int:
         for text in failed:
             print(f'error: {text}', file=sys.stderr)
         failures += len(failed)
-        if not done and not failed:
+        if not done and not failed and not _holds_bags(folder):
+            print(f'error: {folder} holds no bag; give a bag, or a folder with bags below it',
+                  file=sys.stderr)
+            failures += 1
+        elif not done and not failed:
             print(f'{folder}: nothing was interrupted')
     return 1 if failures else 0
+
+
+def _holds_bags(path: Path) -> bool:
+    if path.is_file():
+        return path.suffix == '.mcap'
+    return any(any(path.rglob(name)) for name in ('*.mcap', 'metadata.yaml'))

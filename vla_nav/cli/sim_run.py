@@ -11,7 +11,7 @@ from vla_nav.cli.domain import use_private_domain
 from vla_nav.cli.drive import node_arguments
 from vla_nav.cli.run_folder import RunFolder, write_json
 from vla_nav.cli.status_line import StatusLine
-from vla_nav.contract import Contract
+from vla_nav.contract import Contract, contract_file
 from vla_nav.nodes.processes import NodeProcesses, RunError, parameter_words
 
 _START_TIMEOUT_S = 60.0
@@ -32,7 +32,6 @@ class SimRun:
 
     def run(self) -> int:
         """Do it; returns 0 if the robot reached an object, 1 if not, 130 if interrupted."""
-        from vla_nav.nodes.drive_parameters import contract_file
         from vla_nav.policy import resolve_model, validate
 
         args = self._args

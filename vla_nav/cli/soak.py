@@ -53,8 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from vla_nav.bench.endurance import Endurance, EnduranceSettings, plot
     from vla_nav.cli.domain import use_private_domain
     from vla_nav.cli.run_folder import RunFolder, write_json
-    from vla_nav.contract import Contract
-    from vla_nav.nodes.drive_parameters import contract_file
+    from vla_nav.contract import Contract, contract_file
     from vla_nav.policy import resolve_model, validate
     from vla_nav.training.progress import Progress
 

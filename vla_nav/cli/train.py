@@ -20,6 +20,8 @@ those of the preset (config/variants/NAME.yaml) and of training, such as trainin
 training.batch, training.accumulate, training.rate and training.checkpointing.
 """
 BACKBONE = 'models/nano/backbone'
+SIMULATION_DEFAULTS = {'robot': 'sim', 'rounds': 0, 'round_episodes': 250}
+"""Options that mean nothing with --data, and what they are if they are not given."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -34,7 +36,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument('--data', type=Path, metavar='DATASET', help='dataset folder of '
                         '`vla_nav dataset`; without it the scripted expert demonstrates in '
                         'simulation')
-    parser.add_argument('--out', required=True, type=Path, help='folder for the checkpoint')
+    parser.add_argument('--out', required=True, type=Path, help='folder for the checkpoint; one '
+                        'that is there is replaced')
     parser.add_argument('--backbone', metavar='PATH_OR_ID', help='folder or hub id of a '
                         f'vision-language model (the shipped {BACKBONE})')
     parser.add_argument('--revision', help='commit or branch of a hub id')
@@ -49,6 +52,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument('--seed', type=int, help='same as --set training.seed=N')
     parser.add_argument('--share-backbone', action='store_true', help='refer to the backbone of '
                         'the checkpoint beside --out instead of copying it')
+    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1,
+                        help='simulating processes (one per core)')
     parser.add_argument('--questions', type=Path, metavar='DIR', help='vision-language data for '
                         'variants that mix it in: views of `vla_nav pretrain`, or examples.jsonl '
                         'with image, prompt and answer in each line (made in simulation)')
@@ -57,23 +62,26 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument('--cache', type=Path, default=Path('data/contexts'),
                         help='folder for contexts, shared among runs (data/contexts)')
     simulation = parser.add_argument_group('in simulation (without --data)')
-    simulation.add_argument('--robot', type=Path, help='contract (config/robots/sim.yaml)')
-    simulation.add_argument('--rounds', type=int, default=0, help='further rounds in which the '
+    simulation.add_argument('--robot', help='contract: a file, or a name in config/robots/ (sim)')
+    simulation.add_argument('--rounds', type=int, help='further rounds in which the '
                             'policy drives and the expert corrects it (DAgger), but for one '
                             'episode in four, which demonstrates a search (0)')
-    simulation.add_argument('--round-episodes', type=int, default=250,
-                            help='episodes of each (250)')
-    simulation.add_argument('--workers', type=int, default=os.cpu_count() or 1,
-                            help='simulating processes (one per core)')
+    simulation.add_argument('--round-episodes', type=int, help='episodes of each (250)')
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train."""
-    from vla_nav.contract import Contract
+    from vla_nav.contract import Contract, contract_file
     from vla_nav.errors import VlaNavError
     from vla_nav.share import share_path
     from vla_nav.training.settings import load_recipe, parse_changes, with_own_prompt
+    for name, default in SIMULATION_DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+        elif args.data:
+            raise VlaNavError(f'--{name.replace("_", "-")} is for demonstrations in simulation; '
+                              'leave it out, or leave out --data')
     for name, least in (('episodes', 0), ('rounds', 0), ('round_episodes', 1), ('workers', 1)):
         if getattr(args, name) < least:
             raise VlaNavError(f'--{name.replace("_", "-")} is {getattr(args, name)}; expected at '
@@ -82,7 +90,10 @@ def run(args: argparse.Namespace) -> int:
     changes = parse_changes(args.set)
     if args.seed is not None:
         changes = {'training.seed': args.seed, **changes}
-    recipe.with_settings(changes)
+    variant = recipe.with_settings(changes).variant
+    if args.questions and not variant.vision_language:
+        raise VlaNavError(f"--questions: variant '{variant.name}' mixes in no vision-language "
+                          'data; leave it out, or set vision_language')
     from vla_nav.training.train import Job, train
     backbone = args.backbone or str(share_path(BACKBONE))
     if 'context.prompt' not in changes:
@@ -91,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         recipe=recipe.with_settings(changes), backbone=backbone, out=args.out,
         work=args.work or Path('data') / f'train_{args.out.name}', data=args.data,
         cache=args.cache, revision=args.revision,
-        contract=Contract.load(args.robot or share_path('config/robots/sim.yaml')),
+        contract=Contract.load(contract_file(args.robot)),
         episodes=args.episodes, rounds=args.rounds, round_episodes=args.round_episodes,
         init_from=args.init_from, questions=args.questions, resume=args.resume,
         share_backbone=args.share_backbone, workers=args.workers))

@@ -50,10 +50,12 @@ class BagReader:
         if self.path.is_dir() and not (self.path / 'metadata.yaml').exists():
             bags = sorted(self.path.glob('*/metadata.yaml'))
             if bags:
-                raise EpisodeError(f'{self.path} holds {len(bags)} episodes; give one of them, '
-                                   f'such as {bags[0].parent}')
-            raise EpisodeError(f'{self.path} has no metadata.yaml: it was interrupted, or is '
-                               f'not a bag; try `vla_nav recover {self.path}`')
+                raise EpisodeError(f'{self.path} holds episodes; give one of them, such as '
+                                   f'{bags[0].parent}')
+            if any(self.path.glob('*.mcap')):
+                raise EpisodeError(f'{self.path} has no metadata.yaml: it was interrupted; '
+                                   f'`vla_nav recover {self.path}` completes it')
+            raise EpisodeError(f'{self.path} is no bag; a bag has a metadata.yaml')
         try:
             self._reader = AnyReader([self.path], default_typestore=standard_types())
             self._reader.open()

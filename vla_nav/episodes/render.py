@@ -54,6 +54,8 @@ def load_episode(path: str | os.PathLike, episode: int = 0, contract: Contract |
     Raises EpisodeError if there is no such episode.
     """
     path = Path(path)
+    if not path.exists():
+        raise EpisodeError(f'{path} does not exist; give a bag or a dataset')
     if (path / INFO_PATH).exists():
         return _from_dataset(EpisodeDataset(path), episode)
     with BagReader(path, contract) as bag:
@@ -94,8 +96,8 @@ def write_video(shown: Shown, path: Path) -> None:
 
 def _from_bag(bag: BagReader, recording: Recording, episode: int) -> Shown:
     if not 0 <= episode < len(recording.episodes):
-        raise EpisodeError(f'{bag.path} has {len(recording.episodes)} episodes, counted from 0; '
-                           f'there is no episode {episode}')
+        raise EpisodeError(f'there is no episode {episode}: {bag.path} has '
+                           f'{len(recording.episodes)}, counted from 0')
     chosen = recording.episodes[episode]
     images = [image for number, _, image, _ in frames(bag, recording) if number == episode]
     return Shown(bag.path.name, bag.contract, np.stack(images), chosen.actions,
@@ -104,8 +106,8 @@ def _from_bag(bag: BagReader, recording: Recording, episode: int) -> Shown:
 
 def _from_dataset(dataset: EpisodeDataset, episode: int) -> Shown:
     if not 0 <= episode < len(dataset):
-        raise EpisodeError(f'{dataset.root} has {len(dataset)} episodes, counted from 0; there '
-                           f'is no episode {episode}')
+        raise EpisodeError(f'there is no episode {episode}: {dataset.root} has {len(dataset)}, '
+                           'counted from 0')
     entry = dataset.episodes[episode]
     window = dataset.window(episode, 0, entry.length)
     return Shown(f'{dataset.root.name} {episode}', dataset.contract, window.images,

@@ -76,6 +76,12 @@ class EpisodeDataset:
         Raises EpisodeError if the folder is not such a dataset or files are missing.
         """
         self.root = Path(root)
+        if not self.root.exists():
+            raise EpisodeError(f'{self.root} does not exist; give a dataset of `vla_nav dataset`')
+        if not (self.root / INFO_PATH).exists() and any(
+                any(self.root.glob(name)) for name in ('metadata.yaml', '*/metadata.yaml')):
+            raise EpisodeError(f'{self.root} holds bags; make a dataset of them: vla_nav dataset '
+                               f'{self.root} --out DIR')
         self.info = self._json(INFO_PATH)
         if self.info.get('codebase_version') != VERSION:
             raise EpisodeError(f'{self.root} is LeRobotDataset '

@@ -56,7 +56,7 @@ def parse_counts(text: str, data: Path) -> list[int]:
                               'from 2, such as 50,100,250')
     there = len(open_dataset(data))
     if counts[-1] > there:
-        raise EvaluationError(f'{data} has {there} episodes, {counts[-1]} were asked for; ask for '
+        raise EvaluationError(f'{counts[-1]} episodes were asked for, {data} has {there}; ask for '
                               'fewer, or record more')
     return counts
 

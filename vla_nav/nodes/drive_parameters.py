@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
-from vla_nav.contract import Contract
+from vla_nav.contract import Contract, contract_file
 from vla_nav.control import ControlSettings
 from vla_nav.nodes.managed import AUTOSTART
-from vla_nav.nodes.parameters import Parameter, ParameterError
-from vla_nav.share import share_path
+from vla_nav.nodes.parameters import Parameter
 
 CONTRACT = 'contract'
 """Value of a parameter that leaves the choice to the robot's contract."""
@@ -78,17 +76,3 @@ def robot_contract(values: dict) -> Contract:
         command = dataclasses.replace(command,
                                       type=f'geometry_msgs/msg/{values["command_type"]}')
     return dataclasses.replace(contract, camera=camera, command=command)
-
-
-def contract_file(robot: str) -> Path:
-    """The file of a robot given by path or by name. Raises ParameterError if there is none."""
-    path = Path(robot).expanduser()
-    if path.is_file():
-        return path
-    robots = share_path('config/robots')
-    named = robots / f'{robot}.yaml'
-    if named.is_file():
-        return named
-    known = ', '.join(sorted(file.stem for file in robots.glob('*.yaml')))
-    raise ParameterError(f'parameter robot is {robot!r:.200}, which is no file and no name in '
-                         f'{robots}; known are {known}')

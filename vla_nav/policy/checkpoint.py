@@ -122,10 +122,13 @@ class Checkpoint:
             )
         differences = self.contract.differences(contract)
         if differences:
+            robot = repr(contract.robot)
+            if contract.robot == self.contract.robot:
+                robot = 'this one of the same name'
             raise CheckpointError(
                 f"{self.path}: it was trained for robot '{self.contract.robot}' and does not fit "
-                f"'{contract.robot}': {'; '.join(differences)}. Choose a policy trained for this "
-                'robot, or correct the robot file'
+                f"{robot}: {'; '.join(differences)}. Choose a policy trained for this robot, or "
+                'correct the robot file'
             )
 
     def check_unchanged(self) -> None:

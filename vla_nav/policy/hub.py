@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vla_nav.policy.errors import BackboneError
+from vla_nav.policy.files import MANIFEST
 from vla_nav.policy.prompts import LAYOUTS
 
 PATTERNS = ('*.jinja', '*.json', '*.model', '*.safetensors', '*.txt')
@@ -26,6 +27,13 @@ def local_folder(path_or_id: str | Path, revision: str | None) -> Path:
             raise BackboneError(
                 f"backbone '{source}': found a peft adapter in it, expected a whole model; merge "
                 'the adapter into its base model first'
+            )
+        if (path / MANIFEST).exists():
+            backbone = path / 'backbone'
+            raise BackboneError(
+                f"backbone '{source}': that is a policy, expected the vision-language model in it;"
+                + (f' give {backbone}' if backbone.is_dir() else
+                   f" {path / MANIFEST} says at 'backbone' where that is")
             )
         return path
     if path.exists():

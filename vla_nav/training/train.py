@@ -115,6 +115,8 @@ class Training:
         self.accelerator = make_accelerator()
         self.main = self.accelerator.is_main_process
         self.files = Run(job.work)
+        # Before the backbone is loaded, which may take minutes.
+        self.dataset = None if job.data is None else EpisodeDataset(job.data)
         device = self.accelerator.device
         precision = self.settings.precision
         self.bf16 = precision == 'bf16' or (
@@ -138,7 +140,7 @@ class Training:
                              'the other, as the checkpoint replaces the whole of --out. Choose '
                              'another --work folder')
         self._where(job.out)
-        dataset = None if job.data is None else EpisodeDataset(job.data)
+        dataset = self.dataset
         check_source(job.recipe, dataset is None, job.rounds)
         if dataset is None and self.settings.seed not in SEEDS:
             raise TrainError(f'training.seed is {self.settings.seed}; expected at most {SEEDS[-1]}'
@@ -153,6 +155,8 @@ class Training:
                 'episodes': job.episodes, 'init_from': job.init_from,
                 'rounds': [job.rounds, job.round_episodes] if job.data is None else None,
             }, job.resume)
+            if (job.out / MANIFEST).exists():
+                say(f'{job.out} holds a checkpoint, which will be replaced')
         self.accelerator.wait_for_everyone()
         if dataset is None:
             self._in_simulation(job.contract)
