@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -220,6 +221,8 @@ def test_a_contract_that_differs_names_the_field(checkpoint_folder):
     refused(checkpoint_folder, 'command.fields is linear.x, angular.z', contract=holonomic)
     faster = Contract(camera=Camera(width=64, height=64), rate_hz=20)
     refused(checkpoint_folder, 'rate_hz is 10.0 in the checkpoint and 20.0', contract=faster)
+    namesake = replace(faster, robot=Checkpoint.open(checkpoint_folder).contract.robot)
+    refused(checkpoint_folder, 'does not fit this one of the same name', contract=namesake)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root reads everything')
