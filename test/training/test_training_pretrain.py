@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from vla_nav.cli import build_parser
 from vla_nav.contract import Camera
 from vla_nav.training import nano
 from vla_nav.training.language import LanguageSettings
@@ -117,3 +118,9 @@ def test_a_resumed_vision_stage_goes_on_bit_for_bit(work, backbone, tmp_path):
         vision.SAVE_EVERY_STEPS = every
     for name, tensor in whole.items():
         assert torch.equal(tensor, parts[name]), name
+
+
+def test_the_defaults_of_the_verb_are_those_of_the_settings():
+    args, settings = build_parser().parse_args(['pretrain']), PretrainSettings()
+    assert (args.views, args.vision_samples, args.language_samples, args.seed) == (
+        settings.views, settings.vision.samples, settings.language.samples, settings.seed)
