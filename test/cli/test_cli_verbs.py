@@ -71,7 +71,7 @@ def test_each_verb_shows_examples(vla_nav, verb):
     (('record', '--extra-topics', '/scan /imu'), "extra_topics is '/scan /imu'; expected names"),
     (('say', '--namespace', 'robot 1', 'go'), 'Invalid namespace: '),
     (('stop', '--node', 'bad node'), "'bad node/stop'"),
-    (('drive', '--ros-args', '-r', '__ns:=robot-1'), "'/robot-1'"),
+    (('drive', '--ros-args', '-r', '__ns:=robot-1'), '__ns:=robot-1'),
 ])
 def test_bad_input_is_one_line_and_exit_code_2(vla_nav, words, message):
     done = vla_nav(*words)

@@ -370,8 +370,7 @@ def test_a_new_run_replaces_the_states_of_the_last_alone(tmp_path, dataset, tiny
 
 
 def test_one_episode_is_too_few(tmp_path, dataset, tiny_backbone):
-    with pytest.raises(TrainError, match='found 1 episodes of 1 recordings to train on; expected '
-                       'at least 2 recordings'):
+    with pytest.raises(TrainError, match='at least 2 recordings .* found 1, of 1:'):
         train(small_job('frozen_head', tmp_path, dataset, tiny_backbone, episodes=1))
     with pytest.raises(TrainError, match='has 6 episodes, 7 were asked for'):
         train(small_job('frozen_head', tmp_path, dataset, tiny_backbone, episodes=7))

@@ -71,9 +71,8 @@ class Demonstrations:
             pieces.setdefault(key, []).append(episode)
         recordings, count = list(pieces.values()), len(pieces)
         if count < 2:
-            raise TrainError(f'found {len(tracks)} episodes of {count} recordings to train on; '
-                             'expected at least 2 recordings, one of them for validation: '
-                             'record more')
+            raise TrainError('expected episodes of at least 2 recordings to train on, one of them '
+                             f'for validation; found {len(tracks)}, of {count}: record more')
         order = np.random.default_rng(seed).permutation(count).tolist()
         kept = min(count - 1, max(1, round(share * count)))
         training, validation = (sorted(e for number in part for e in recordings[number])
