@@ -187,9 +187,12 @@ def test_a_second_drive_node_on_the_same_topic_is_named_by_both(world, models, t
     words = drive_words(models, world.node.get_namespace(), '-r', '__node:=drive_too')
     second = NodeProcess(tmp_path / 'log', ['-m', 'vla_nav.nodes.drive'], *words,
                          VLA_NAV_MODELS=str(models))
-    world.wait(lambda: world.diagnostics.get('other publishers on command topic') == '1',
-               'the rival on /diagnostics')
-    world.wait(lambda: '1 other publisher(s) on' in second.output, 'the rival to say so')
-    assert second.end() == 0
+    try:
+        world.wait(lambda: world.diagnostics.get('other publishers on command topic') == '1',
+                   'the rival on /diagnostics')
+        world.wait(lambda: '1 other publisher(s) on' in second.output, 'the rival to say so')
+    finally:
+        code = second.end()
+    assert code == 0
     world.wait(lambda: world.diagnostics['other publishers on command topic'] == '0', 'its end')
     world.drive()

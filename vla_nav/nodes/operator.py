@@ -21,9 +21,6 @@ from vla_nav.nodes import qos  # noqa: E402
 from vla_nav.nodes.runner import start_ros, valid_names  # noqa: E402
 
 _SETTLE_S = 0.5
-_REACH = ('ROS_AUTOMATIC_DISCOVERY_RANGE', 'ROS_LOCALHOST_ONLY', 'ROS_STATIC_PEERS',
-          'CYCLONEDDS_URI')
-"""Variables that say whether other machines are heard; without them rosless hears none."""
 
 
 class Operator:
@@ -50,9 +47,14 @@ class Operator:
     def reach(self) -> str:
         """Where others can be heard, as the end of a sentence."""
         where = f'in ROS_DOMAIN_ID {os.environ.get("ROS_DOMAIN_ID", "0")}'
-        if rosless.is_native() or any(map(os.environ.get, _REACH)):
+        if rosless.is_native() or os.environ.get('CYCLONEDDS_URI'):
             return where
-        return f'{where}, on this machine (for others set {_REACH[0]}=SUBNET)'
+        from vla_nav.rosless.config import discovery_range, static_peers
+
+        if discovery_range() != 'LOCALHOST' or static_peers():
+            return where
+        return (f'{where}, on this machine (for others set '
+                'ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET)')
 
     def topic(self, name: str) -> str:
         """A topic's full name."""
