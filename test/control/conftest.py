@@ -72,6 +72,6 @@ def bench():
 def driving():
     """A bench whose robot has reached the speed it is told."""
     bench = Bench()
-    bench.controller.instruct('go to the red cone')
+    bench.controller.instruct('go to the red cone', bench.steady_ns)
     bench.run(1.0)
     return bench

@@ -31,17 +31,17 @@ def test_it_waits_for_an_instruction(bench):
 
 
 def test_it_waits_for_a_camera(bench):
-    bench.controller.instruct('go to the red cone')
+    bench.controller.instruct('go to the red cone', bench.steady_ns)
     assert_stands(bench, State.WAITING, 'no image on camera/image_raw yet')
 
 
 def test_it_waits_for_the_first_action(bench):
-    bench.controller.instruct('go to the red cone')
+    bench.controller.instruct('go to the red cone', bench.steady_ns)
     assert bench.run(0.3, actions=None)[-1].reason == 'waiting for the first action of the policy'
 
 
 def test_a_camera_that_pauses_before_the_first_action_is_not_the_policy_s_fault(bench):
-    bench.controller.instruct('go to the red cone')
+    bench.controller.instruct('go to the red cone', bench.steady_ns)
     bench.frame()
     bench.tick()
     for _ in range(60):
@@ -52,7 +52,7 @@ def test_a_camera_that_pauses_before_the_first_action_is_not_the_policy_s_fault(
 
 
 def test_it_waits_while_there_is_no_policy_and_drives_once_there_is(bench):
-    bench.controller.instruct('go to the red cone')
+    bench.controller.instruct('go to the red cone', bench.steady_ns)
     bench.controller.hold('loading models/nano')
     assert bench.controller.task is None
     assert bench.run(0.3)[-1].reason == 'loading models/nano'
@@ -68,7 +68,7 @@ def test_it_drives_and_reaches_the_commanded_speed(driving):
 
 
 def test_it_accelerates_within_the_limits(bench):
-    bench.controller.instruct('go to the red cone')
+    bench.controller.instruct('go to the red cone', bench.steady_ns)
     speeds = np.array([speed(d) for d in bench.run(1.0, actions=[[9.0, -9.0]] * 8)])
     assert np.abs(np.diff(speeds[:, 0])).max() <= 1.0 * 0.05 + 1e-6
     assert np.abs(np.diff(speeds[:, 1])).max() <= 3.0 * 0.05 + 1e-6
@@ -83,7 +83,7 @@ def test_a_late_tick_does_not_jump(driving):
 
 def test_used_up_actions_ramp_to_zero_within_the_deceleration_limit(make_bench):
     bench = make_bench(execution_horizon=1, stale_timeout_s=2.0)
-    bench.controller.instruct('go to the red cone')
+    bench.controller.instruct('go to the red cone', bench.steady_ns)
     bench.run(1.0)
     speeds = [bench.tick().v0]
     for _ in range(12):
@@ -110,7 +110,7 @@ def test_a_hanging_policy_is_a_fault(driving):
 
 
 def test_a_policy_slower_than_its_chunk_is_a_fault_that_says_so(bench):
-    bench.controller.instruct('go to the red cone')
+    bench.controller.instruct('go to the red cone', bench.steady_ns)
     for _ in range(60):
         bench.frame()
         if bench.controller.task:
@@ -123,7 +123,7 @@ def test_a_policy_slower_than_its_chunk_is_a_fault_that_says_so(bench):
 
 def test_it_never_moves_on_an_old_frame_however_long_the_chunk(make_bench):
     bench = make_bench(execution_horizon=100)
-    bench.controller.instruct('go to the red cone')
+    bench.controller.instruct('go to the red cone', bench.steady_ns)
     bench.run(1.0, actions=[[0.3, 0.0]] * 100)
     bench.frame()
     bench.chunk([[0.3, 0.0]] * 100)
@@ -157,14 +157,14 @@ def test_a_fault_latches_until_resume(driving):
 def test_a_new_instruction_releases_a_fault(driving):
     driving.wait(1.0)
     driving.tick()
-    driving.controller.instruct('go to the blue box')
+    driving.controller.instruct('go to the blue box', driving.steady_ns)
     assert driving.run(1.0)[-1].state is State.DRIVING
 
 
 def test_the_same_instruction_again_does_not_release_a_fault(driving):
     driving.wait(20.0)
     driving.tick()
-    assert driving.controller.instruct('go to the red cone') is False
+    assert driving.controller.instruct('go to the red cone', driving.steady_ns) is False
     assert driving.run(1.0)[-1].state is State.FAULT
 
 
@@ -172,21 +172,34 @@ def test_two_publishers_that_repeat_what_they_say_do_not_release_a_stop(driving)
     def repeat(seconds):
         for _ in range(seconds):
             for colour in ('red', 'blue'):
-                driving.controller.instruct(f'go to the {colour} cone')
+                driving.controller.instruct(f'go to the {colour} cone', driving.steady_ns)
                 driving.run(0.5)
         return driving.tick()
 
     assert repeat(2).state is State.DRIVING
     driving.controller.stop('stop was called')
     assert repeat(20).state is State.STOPPED
-    assert driving.controller.instruct('go to the green cone')
+    assert driving.controller.instruct('go to the green cone', driving.steady_ns)
     assert driving.run(0.5)[-1].state is State.DRIVING
 
 
-def test_a_sentence_of_a_moment_ago_is_followed_once_the_robot_is_let_go(driving):
-    driving.controller.instruct('go to the blue box')
+def test_a_repetition_is_one_also_after_somebody_else_spoke(driving):
+    def repeat(seconds):
+        for _ in range(seconds):
+            driving.controller.instruct('go to the red cone', driving.steady_ns)
+            driving.run(1.0)
+        return driving.tick()
+
+    assert repeat(30).state is State.DRIVING
+    driving.controller.instruct('go to the blue box', driving.steady_ns)
     driving.controller.stop('stop was called')
-    assert driving.controller.instruct('go to the red cone') is False
+    assert repeat(5).state is State.STOPPED
+
+
+def test_a_sentence_of_a_moment_ago_is_followed_once_the_robot_is_let_go(driving):
+    driving.controller.instruct('go to the blue box', driving.steady_ns)
+    driving.controller.stop('stop was called')
+    assert driving.controller.instruct('go to the red cone', driving.steady_ns) is False
     assert driving.run(0.5)[-1].state is State.STOPPED
     driving.controller.resume(driving.steady_ns)
     assert driving.run(0.5)[-1].state is State.DRIVING
@@ -223,7 +236,7 @@ def test_stamps_without_sense_are_no_images(driving, stamp, reason):
 
 
 def test_a_reason_does_not_change_at_every_tick(bench):
-    bench.controller.instruct('go to the red cone')
+    bench.controller.instruct('go to the red cone', bench.steady_ns)
     reasons = set()
     for _ in range(20):
         bench.frame(bench.now_ns - 49_900_000_000)
@@ -253,13 +266,13 @@ def test_the_same_pixels_while_moving_are_a_frozen_camera(driving):
 
 
 def test_the_same_pixels_while_standing_are_no_fault(bench):
-    bench.controller.instruct('go to the red cone')
+    bench.controller.instruct('go to the red cone', bench.steady_ns)
     assert bench.run(2.0, actions=[[0.0, 0.0]] * 8, changed=False)[-1].state is State.DRIVING
 
 
 def test_freeze_detection_can_be_switched_off(make_bench):
     bench = make_bench(freeze_timeout_s=0.0)
-    bench.controller.instruct('go to the red cone')
+    bench.controller.instruct('go to the red cone', bench.steady_ns)
     assert bench.run(2.0, changed=False)[-1].state is State.DRIVING
 
 
@@ -274,7 +287,7 @@ def test_delayed_images_are_stale_by_their_stamps(driving):
 def test_a_dead_camera_is_told_from_a_slow_link_by_the_longer_part_of_the_age(make_bench):
     for delay_s, reason in ((0.2, 'no new image'), (0.4, 'old by its stamp')):
         bench = make_bench()
-        bench.controller.instruct('go to the red cone')
+        bench.controller.instruct('go to the red cone', bench.steady_ns)
         bench.frame(bench.now_ns - round(delay_s * 1e9))
         bench.tick()
         bench.wait(0.51 - delay_s)
@@ -352,14 +365,14 @@ def test_nan_from_the_policy_is_a_fault(driving):
 
 def test_an_answer_to_an_earlier_instruction_is_not_driven(driving):
     task = driving.controller.task
-    driving.controller.instruct('go to the blue box')
+    driving.controller.instruct('go to the blue box', driving.steady_ns)
     assert not driving.chunk([[-0.2, -1.0]] * 8, task=task)
     driving.wait(0.05)
     assert speed(driving.tick()) == pytest.approx((0.3, 0.1))
 
 
 def test_a_new_instruction_mid_run_keeps_rolling(driving):
-    driving.controller.instruct('go to the blue box')
+    driving.controller.instruct('go to the blue box', driving.steady_ns)
     assert driving.controller.task.instruction == 'go to the blue box'
     assert all(d.state is State.DRIVING for d in driving.run(1.0))
 
@@ -367,21 +380,21 @@ def test_a_new_instruction_mid_run_keeps_rolling(driving):
 @pytest.mark.parametrize('text', ['', 'x' * 102400, 'go\x00'])
 def test_a_refused_instruction_stops_the_robot(driving, text):
     with pytest.raises(InstructionError):
-        driving.controller.instruct(text)
+        driving.controller.instruct(text, driving.steady_ns)
     assert_stands(driving, State.STOPPED, 'instruction refused: instruction')
 
 
 def test_after_a_refused_instruction_the_old_sentence_drives_on(driving):
     driving.run(10.0)
     with pytest.raises(InstructionError):
-        driving.controller.instruct('')
-    assert driving.controller.instruct('go to the red cone')
+        driving.controller.instruct('', driving.steady_ns)
+    assert driving.controller.instruct('go to the red cone', driving.steady_ns)
     assert driving.run(1.0)[-1].state is State.DRIVING
 
 
 def test_after_a_refused_instruction_resume_drives_on(driving):
     with pytest.raises(InstructionError):
-        driving.controller.instruct('')
+        driving.controller.instruct('', driving.steady_ns)
     driving.controller.resume(driving.steady_ns)
     assert driving.run(1.0)[-1].state is State.DRIVING
 
@@ -400,7 +413,7 @@ def test_stop_is_immediate_and_latches(driving):
 def test_the_emergency_stop_beats_everything(driving):
     driving.controller.emergency_stop(True)
     driving.controller.teleop(0.3, 0.0, driving.steady_ns)
-    driving.controller.instruct('go to the blue box')
+    driving.controller.instruct('go to the blue box', driving.steady_ns)
     assert driving.controller.resume(driving.steady_ns)[0] is False
     assert {speed(d) for d in driving.run(0.5)} == {ZERO}
     assert driving.tick().state is State.ESTOP
@@ -444,6 +457,25 @@ def test_a_stick_that_is_stuck_does_not_drive_on_after_a_stop(driving, stop):
     driving.wait(driving.settings.takeover_hold_s + 0.01)
     assert driving.tick().reason == driving.controller._state.latch[1]
     assert push(0.5)[-1].state is State.TAKEOVER
+
+
+@pytest.mark.parametrize('follow', [
+    lambda bench: bench.controller.clear_instruction(),
+    lambda bench: bench.controller.instruct('go to the blue box', bench.steady_ns)])
+def test_nothing_moves_while_a_stick_is_stuck_whatever_is_said(driving, follow):
+    driving.controller.teleop(0.2, 0.0, driving.steady_ns)
+    driving.tick()
+    driving.controller.stop('stop was called')
+    follow(driving)
+    for _ in range(40):
+        driving.controller.teleop(0.2, 0.0, driving.steady_ns)
+        driving.frame()
+        if driving.controller.task:
+            driving.chunk([[0.3, 0.1]] * 8)
+        decision = driving.tick()
+        assert (speed(decision), decision.state) == (ZERO, State.WAITING)
+        assert 'letting go' in decision.reason
+        driving.wait(0.05)
 
 
 def test_resume_lets_a_human_drive_on(driving):
@@ -504,8 +536,9 @@ def test_the_robot_stands_in_every_state_but_two(make_bench):
     """Random events: whatever happens, only DRIVING and TAKEOVER move, within the limits."""
     rng, bench = np.random.default_rng(11), make_bench()
     control, before = bench.controller, (0.0, 0.0)
-    events = [lambda: control.instruct(f'go to {rng.integers(9)}'), lambda: bench.frame(),
-              lambda: bench.frame(0), lambda: control.stop('stop was called'),
+    events = [lambda: control.instruct(f'go to {rng.integers(9)}', bench.steady_ns),
+              lambda: bench.frame(), lambda: bench.frame(0),
+              lambda: control.stop('stop was called'),
               lambda: control.emergency_stop(bool(rng.integers(2))),
               lambda: control.resume(bench.steady_ns), lambda: bench.wait(rng.uniform(0, 1)),
               lambda: control.teleop(*rng.normal(0, 2, 2), bench.steady_ns),

@@ -11,6 +11,7 @@ import pytest
 from disks import NoDiskError, small_disk
 from mcap.records import Message
 from mcap.stream_reader import StreamReader
+from mcap.writer import CompressionType, Writer
 from rosbags.rosbag2 import Reader
 
 from vla_nav.contract import Contract
@@ -179,6 +180,34 @@ def test_topics_that_a_damaged_chunk_declares_are_known(tmp_path):
     (path / 'metadata.yaml').unlink()  # as if interrupted
     assert not recover(path)[1]
     assert numbers(path) == found
+
+
+def test_topics_whose_type_is_lost_are_left_out(tmp_path):
+    """Two topics of one type share its declaration, in the chunk where the first one begins."""
+    path = tmp_path / 'a.mcap'
+    with path.open('wb') as file:
+        writer = Writer(file, chunk_size=2000, compression=CompressionType.NONE)
+        writer.start('ros2', 'test')
+        kept = writer.register_channel(
+            '/kept', 'cdr', writer.register_schema('std_msgs/msg/Bool', 'ros2msg', b'bool data'))
+        lost = []
+        for second in range(90):
+            if second == 30:
+                schema = writer.register_schema(STRING, 'ros2msg', b'string data')
+            if second in (30, 60):
+                lost.append(writer.register_channel(f'/lost{second}', 'cdr', schema))
+            for channel in (kept, *lost):
+                writer.add_message(channel, second, os.urandom(60), second)
+        writer.finish()
+    data = bytearray(path.read_bytes())
+    place = data.index(STRING.encode())
+    data[place - 20:place + 200] = os.urandom(220)
+    path.write_bytes(data[:-5000])  # the summary declares them again
+    (done,), failed = recover(tmp_path)
+    assert not failed
+    with Reader(tmp_path) as reader:
+        assert set(reader.topics) == {'/kept'}
+        assert len(list(reader.messages())) == done.messages > 50
 
 
 def test_the_episode_being_recorded_is_left_alone(tmp_path):

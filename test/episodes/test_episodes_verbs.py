@@ -13,7 +13,7 @@ from vla_nav.episodes.reader import BagReader
 from vla_nav.episodes.recovery import recover
 from vla_nav.episodes.render import draw, load_episode
 from vla_nav.share import share_path
-from vla_nav.sim import Disturbance
+from vla_nav.sim import Disturbance, Expert
 from vla_nav.training.demo_bags import Demo, record_demo
 
 
@@ -54,6 +54,20 @@ def test_a_demonstration_is_an_ordinary_bag(job):
     assert metadata.extra == {'driver': 'expert', 'seed': '3', 'level': 'easy'}
     assert (metadata.outcome == 'success') == (result.outcome == 'success')
     assert np.abs(commands).max() > 0.1
+
+
+def test_half_a_demonstration_is_none(job, monkeypatch):
+    actions = iter(range(5))
+
+    def action(expert):
+        if next(actions, None) is None:
+            raise KeyboardInterrupt
+        return (0.1, 0.0)
+
+    monkeypatch.setattr(Expert, 'action', action)
+    with pytest.raises(KeyboardInterrupt):
+        record_demo(job('a'))
+    assert not list(job('a').out.rglob('*.mcap'))
 
 
 def test_the_same_seed_gives_the_same_demonstration(job):

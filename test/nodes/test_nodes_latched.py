@@ -34,6 +34,15 @@ def test_what_was_sent_once_is_new_once_however_often_it_comes_again():
     assert pairs.is_new(0, 'red', 30)
 
 
+def test_what_is_latched_is_remembered_whoever_else_speaks():
+    pairs = Pairs()
+    assert pairs.is_new(1, 'red', 10)
+    for sent_ns in range(20, 2020):
+        assert pairs.is_new(0, 'blue', sent_ns)
+    assert len(pairs._sent) < 1000
+    assert not pairs.is_new(1, 'red', 10)
+
+
 @pytest.mark.skipif(not WITH_INFO, reason='nobody tells when it was sent')
 def test_what_does_not_count_when_it_comes_late_may_still_come_in_time(node, monkeypatch):
     now_ns, heard = 1_000_000_000, []

@@ -214,7 +214,7 @@ def test_a_dropped_policy_is_freed_although_images_come_no_more():
                              lambda chunk: None, pytest.fail)
     policy = Still()
     worker.use(policy)
-    controller.instruct('go')
+    controller.instruct('go', time.monotonic_ns())
     image = messages.image_message(np.zeros((4, 4, 3), np.uint8), time.time_ns(), 'camera')
     worker.submit(image, time.monotonic_ns())
     deadline = time.monotonic() + PATIENCE_S

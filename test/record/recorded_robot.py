@@ -108,6 +108,10 @@ class Robot:
     def drive_dies(self) -> None:
         self.node.destroy_publisher(self._publishers.pop('state'))
 
+    def drive_is_back(self) -> None:
+        """As after a lost link: there again, without a new word."""
+        self._publishers['state'] = self.node.create_publisher(String, 'drive/state', qos.LATCHED)
+
     def teleop(self, v: float, w: float) -> None:
         twist = Twist()
         twist.linear.x, twist.angular.z = v, w

@@ -183,6 +183,15 @@ def test_a_policy_that_died_drives_no_more(start):
     with BagReader(robot.bags()[0]) as bag:
         assert bag.metadata.policy == ''
         assert bag.metadata.interventions == ()
+    robot.drive_is_back()
+    robot.later('camera', 40)
+    robot.call('start')
+    robot.teleop(0.0, 0.7)
+    robot.later('camera', 10)
+    robot.call('stop')
+    with BagReader(robot.bags()[1]) as bag:
+        assert bag.metadata.policy == 'pilot'
+        assert len(bag.metadata.interventions) == 1
 
 
 def test_extra_topics_are_found_and_recorded(start):

@@ -48,7 +48,7 @@ def live_policy(node, contract):
         lambda: node.get_clock().now().nanoseconds, lambda: None, lambda chunk: None,
         lambda text: pytest.fail(text))
     worker.use(watcher)
-    controller.instruct('go')
+    controller.instruct('go', time.monotonic_ns())
 
     def image(message):
         controller.image_arrived(messages.nanoseconds(message.header.stamp),

@@ -19,6 +19,8 @@ With --sim the exit code is 0 if the robot reached the object (in one scene at l
 not. A new sentence may be typed while it drives.
 
 Without --model it loads nano, which knows only the simulator: do not drive a real robot with it.
+In a file of parameters given after --ros-args, a section of the node's own name may count more
+than the options here, as in ROS.
 """
 
 SIM_DEFAULTS = {'seed': 0, 'level': 'standard', 'scenes': 1, 'out': None}

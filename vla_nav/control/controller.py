@@ -69,7 +69,7 @@ class Controller:
         self._hold_ns = round(settings.takeover_hold_s * 1e9)
         self._max_dt_s = 2.0 * settings.period_s
         self._received: str | None = None
-        self._heard_ns: dict[str, int] = {}
+        self._heard_ns: dict[int, int] = {}
         self._hold: str | None = None
         self._human: tuple[float, float] = (0.0, 0.0)
         self._human_ns: int | None = None
@@ -86,7 +86,7 @@ class Controller:
 
     # What a human wants.
 
-    def instruct(self, text: str) -> bool:
+    def instruct(self, text: str, steady_ns: int) -> bool:
         """Take an instruction; False if it is a repetition, which releases no stop or fault.
 
         Publishers may repeat their sentences for ever: the one received last changes nothing at
@@ -95,6 +95,7 @@ class Controller:
         whoever sent it wanted something else than what the robot was doing.
         """
         with self._lock:
+            new = not self._heard_lately(text, steady_ns)
             if text == self._received:
                 if text.strip() and text.strip() == self._state.instruction:
                     return False
@@ -104,7 +105,6 @@ class Controller:
             except InstructionError as error:
                 self._state.stop(f'instruction refused: {error}')
                 raise
-            new = not self._heard_lately(text)
             release = new or self._state.latch is None
             self._start(lambda: self._state.instruct(checked, release))
             return release
@@ -160,15 +160,13 @@ class Controller:
         self._policy.fed()
         if was_latched or self._state.instruction is None:
             self._executor.clear()
-        if self._state.latch is None:
-            self._human_must_pause = False
 
-    def _heard_lately(self, text: str) -> bool:
-        now_ns = self._ticked_ns or 0
+    def _heard_lately(self, text: str, steady_ns: int) -> bool:
         self._heard_ns = {said: heard_ns for said, heard_ns in self._heard_ns.items()
-                          if now_ns - heard_ns <= REPEATS_NS}
-        lately = text in self._heard_ns
-        self._heard_ns[text] = now_ns
+                          if steady_ns - heard_ns <= REPEATS_NS}
+        said = hash(text)
+        lately = said in self._heard_ns
+        self._heard_ns[said] = steady_ns
         return lately
 
     def _human_drives(self, steady_ns: int) -> bool:
@@ -279,9 +277,8 @@ class Controller:
         if self._human_drives(steady_ns):
             if not self._human_must_pause:
                 return self._takeover(steady_ns)
-            if machine.latch:
-                state, reason = machine.latch
-                return state, f'{reason}; {PAUSE}'
+            state, reason = machine.latch or (State.WAITING, '')
+            return state, '; '.join(filter(None, [reason, PAUSE]))
         if machine.latch:
             return machine.latch
         if machine.instruction is None:

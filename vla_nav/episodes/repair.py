@@ -231,7 +231,8 @@ def _take_channels(content: _Content, record: McapRecord | None) -> None:
 
 def _drop_unknown(content: _Content) -> None:
     """Leave out the messages of topics whose declaration is lost."""
-    known = content.channels
+    known = content.channels = {key: channel for key, channel in content.channels.items()
+                                if channel.schema_id in content.schemas}
     content.counts = Counter({key: count for key, count in content.counts.items()
                               if key in known})
     content.pending = {key: index for key, index in content.pending.items() if key[1] in known}

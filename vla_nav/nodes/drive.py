@@ -103,7 +103,7 @@ class DriveNode(ManagedNode):
         self.cleanup()  # Nothing is loaded yet.
         if values['instruction']:
             try:
-                self.controller.instruct(values['instruction'])
+                self.controller.instruct(values['instruction'], time.monotonic_ns())
             except InstructionError as error:
                 self.get_logger().error(f'parameter {error}')
         # On a steady clock: a simulated one that pauses must not silence the node.
@@ -191,7 +191,7 @@ class DriveNode(ManagedNode):
     def _instruct(self, message: String) -> None:
         topic = self.contract.instruction_topic
         try:
-            if self.controller.instruct(message.data):
+            if self.controller.instruct(message.data, time.monotonic_ns()):
                 self.get_logger().info(f'instruction: {self.controller.instruction}')
             elif self.controller.decision.state in (State.FAULT, State.STOPPED):
                 self.get_logger().warn(
@@ -243,7 +243,7 @@ class DriveNode(ManagedNode):
             self.get_logger().warn(f'parameter refused: {error}')
             return SetParametersResult(successful=False, reason=str(error))
         if instruction:
-            self.controller.instruct(instruction)
+            self.controller.instruct(instruction, time.monotonic_ns())
         elif instruction is not None:
             self.controller.clear_instruction()
         if model is not None:

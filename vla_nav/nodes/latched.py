@@ -30,8 +30,8 @@ class Pairs:
     """
 
     def __init__(self) -> None:
-        self._sent: dict[tuple[int, int], tuple[int, bool]] = {}
-        """When each was heard first, and whether it was heeded."""
+        self._sent: dict[tuple[int, int], tuple[int, bool, bool]] = {}
+        """When each was heard first, whether it is latched, and whether it was heeded."""
         self._heard: tuple[deque, deque] = (deque(maxlen=32), deque(maxlen=32))
 
     def is_new(self, source: int, content: object, sent_ns: int = 0, heeded: bool = True) -> bool:
@@ -39,11 +39,13 @@ class Pairs:
         now_ns = time.monotonic_ns()
         if sent_ns > 0:
             message = sent_ns, hash(content)
-            first_ns, done = self._sent.pop(message, (now_ns, False))
+            first_ns, latched, done = self._sent.pop(message, (now_ns, False, False))
             new = not done and now_ns - first_ns <= _PAIR_NS
-            self._sent[message] = first_ns, done or (new and heeded)
+            self._sent[message] = first_ns, latched or source == 1, done or (new and heeded)
             if len(self._sent) > _REMEMBERED:
-                del self._sent[next(iter(self._sent))]
+                # What a link may repeat is remembered longest.
+                del self._sent[next((key for key, (_, latched, _) in self._sent.items()
+                                     if not latched), next(iter(self._sent)))]
             return new and heeded
         if not heeded:
             return False

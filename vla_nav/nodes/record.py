@@ -63,6 +63,7 @@ class RecordNode(ManagedNode):
             resolve(self.contract.teleop_topic), self._ended)
         self._state_topic = values['drive_state_topic'] and resolve(values['drive_state_topic'])
         self._simulated = self.get_parameter('use_sim_time').value
+        self._drive_state, self._drive_lives = '', False
         self._pressed: set[int] = set()
         self._buttons = joy_buttons(values)
         self._recorded: dict[str, RawSubscription] = {}
@@ -169,13 +170,14 @@ class RecordNode(ManagedNode):
             active = state['state'] in _DRIVING and bool(state['instruction'])
         except (ValueError, KeyError, TypeError):
             return
+        self._drive_state = text
         model, sha256 = (str(state.get(key) or '') for key in ('model', 'model sha256'))
         self.recorder.drives(Path(model).name, sha256, active)
 
     def _adapt(self) -> None:
         """Find the types of extra topics, and fit subscriptions to their publishers."""
-        if self._state_topic and not self.count_publishers(self._state_topic):
-            self.recorder.drives('', '', False)
+        if self._state_topic:
+            self._watch_drive_node()
         if self._unknown:
             known = dict(self.get_topic_names_and_types())
             found = [name for name in self._unknown if known.get(name)]
@@ -184,6 +186,16 @@ class RecordNode(ManagedNode):
                 self._record_extra(name, known[name][0])
         for subscription in self._recorded.values():
             subscription.adapt(self.recorder.recording)
+
+    def _watch_drive_node(self) -> None:
+        """Without its drive node no policy drives; a link that is back repeats no old state."""
+        lives = bool(self.count_publishers(self._state_topic))
+        if lives != self._drive_lives:
+            self._drive_lives = lives
+            if not lives:
+                self.recorder.drives('', '', False)
+            elif self._drive_state:
+                self._note_driver(self._drive_state)
 
     def _record_extra(self, name: str, msgtype: str) -> None:
         infos = self.get_publishers_info_by_topic(name)

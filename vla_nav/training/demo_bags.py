@@ -59,12 +59,17 @@ def record_demo(demo: Demo) -> Recorded:
         started=wall_time(), version=__version__,
         extra={'driver': 'expert', 'seed': str(demo.seed), 'level': demo.level})
     simulation = Simulation(scene, demo.seed, time_limit_s=demo.time_limit_s)
-    with BagWriter(demo.out, demo.name, metadata, compress=demo.compress) as writer:
+    writer = BagWriter(demo.out, demo.name, metadata, compress=demo.compress)
+    try:
         recorder = LockstepRecorder(writer, contract, scene.instruction, START_NS)
         steps = _drive(demo, simulation, recorder, contract)
         success = simulation.outcome is Outcome.SUCCESS
         writer.update(outcome='success' if success else 'failure',
                       stop_reason=simulation.outcome.value)
+    except BaseException:  # Half a demonstration would teach to end on the way.
+        writer.discard()
+        raise
+    writer.close()
     return Recorded(demo.name, simulation.outcome.value, steps)
 
 

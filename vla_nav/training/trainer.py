@@ -160,7 +160,7 @@ class Trainer:
         if self._validated < self.step and (ended or self.step % self._settings.interval == 0):
             try:
                 self._validate(progress, log)
-            except Exception:
+            except (Exception, KeyboardInterrupt):
                 if not interrupts.wished:
                     raise
                 # Ctrl-C reached the judge's processes as well. What was trained is saved.
