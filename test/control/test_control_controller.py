@@ -476,6 +476,8 @@ def test_nothing_moves_while_a_stick_is_stuck_whatever_is_said(driving, follow):
         assert (speed(decision), decision.state) == (ZERO, State.WAITING)
         assert 'letting go' in decision.reason
         driving.wait(0.05)
+    states = {decision.state for decision in driving.run(2.0)}
+    assert states == {State.WAITING, State.DRIVING if driving.controller.task else State.WAITING}
 
 
 def test_resume_lets_a_human_drive_on(driving):

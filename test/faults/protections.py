@@ -156,8 +156,8 @@ PROTECTIONS = (
         Edit(CONTROLLER, 'if text == self._received:', 'if False:'),),
         'control/test_control_controller.py', 'same_instruction_again'),
     Protection('several repeated instructions release nothing', (
-        Edit(CONTROLLER, 'new = not self._heard_lately(text, steady_ns)', 'new = True'),), SYSTEM_CASES,
-        'two_sentences'),
+        Edit(CONTROLLER, 'new = not self._heard_lately(text, steady_ns)', 'new = True'),),
+        SYSTEM_CASES, 'two_sentences'),
     Protection('a stop beats a human', (
         Edit(CONTROLLER, 'if not self._human_must_pause:', 'if True:'),), SYSTEM_CASES,
         'stuck'),

@@ -277,6 +277,7 @@ class Controller:
         if self._human_drives(steady_ns):
             if not self._human_must_pause:
                 return self._takeover(steady_ns)
+            self._policy.fed()
             state, reason = machine.latch or (State.WAITING, '')
             return state, '; '.join(filter(None, [reason, PAUSE]))
         if machine.latch:
