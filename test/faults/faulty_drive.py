@@ -12,6 +12,10 @@ ROWS = 40
 """Chunks are this long: their end stops the robot long after it should have been stopped."""
 
 
+class Panic(BaseException):
+    """As libraries in Rust raise it."""
+
+
 class FaultyPolicy:
     """A real policy that can be told to misbehave."""
 
@@ -48,6 +52,9 @@ class FaultyPolicy:
 
     def _raise(self, chunk):
         raise RuntimeError('told to fail')
+
+    def _panic(self, chunk):
+        raise Panic('told to panic')
 
     def _exhaust(self, chunk):
         raise MemoryError

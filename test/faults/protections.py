@@ -189,8 +189,8 @@ PROTECTIONS = (
         Edit(MODELS, '        except Exception as error:  # An answer is owed',
              '        except VlaNavError as error:  # An answer is owed'),), MODEL_CASES, 'long'),
     Protection('a model that breaks a library', (
-        Edit(MODELS, '        except Exception as error:  # Whatever a model',
-             '        except VlaNavError as error:  # Whatever a model'),), MODEL_CASES,
+        Edit(MODELS, '        except BaseException as error:  # Whatever a file',
+             '        except VlaNavError as error:  # Whatever a file'),), MODEL_CASES,
         'two_colours'),
     Protection('a model is tried before it drives', (
         Edit(MODELS, '            policy.warm_up()\n', ''),), SWAP_CASES, 'not_numbers'),

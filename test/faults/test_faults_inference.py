@@ -16,6 +16,7 @@ def faulty(start_drive):
 
 @pytest.mark.parametrize(('word', 'reason'), [
     ('raise', 'policy forward raised RuntimeError: told to fail'),
+    ('panic', 'policy forward raised Panic: told to panic'),
     ('exhaust', 'policy forward raised MemoryError'),
     ('reset', 'policy forward raised RuntimeError: told to fail at reset'),
     ('nan', 'policy gave nan in step 5, field 0'),

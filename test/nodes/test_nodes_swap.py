@@ -11,6 +11,7 @@ from harness import drive_words, environment, new_name
 
 from vla_nav.contract import Contract
 from vla_nav.nodes.models import ModelLoader
+from vla_nav.policy import Policy
 
 RACES = Path(__file__).parent / 'racing_drive.py'
 
@@ -59,6 +60,28 @@ def test_a_model_that_was_mended_while_it_loaded_is_loaded_again(between, monkey
     loader.wait()
     assert loads == ['broken', 'mended'] and ended == ['mended']
     assert loader.status == 'running mine' and loader.loading is None
+
+
+class Panic(BaseException):
+    """As libraries in Rust raise it."""
+
+
+def test_a_library_that_panics_leaves_the_loader_alive(monkeypatch):
+    problems = []
+    loader = ModelLoader(Contract(), 'cpu', 'torch', 1, None,
+                         lambda name, problem: problems.append(problem))
+
+    def panic(*_):
+        raise Panic
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Policy, 'load', panic)
+        loader.request('nano')
+        loader.wait()
+    loader.request('no such model')
+    loader.wait()
+    assert [text.partition(':')[0] for text in problems] == [
+        'model nano cannot be loaded', 'model refused']
 
 
 def test_a_missing_package_is_named_with_the_remedy(monkeypatch):

@@ -121,7 +121,7 @@ class InferenceWorker:
                     free_memory()
                 else:
                     self._look(looker)
-            except Exception as error:  # Without this thread no policy would ever act again.
+            except BaseException as error:  # Without this thread no policy would ever act again.
                 self._on_error(f'{type(error).__name__}: {error}')
 
     def _look(self, looker: _Looker) -> None:
@@ -159,7 +159,7 @@ class InferenceWorker:
             if waits:
                 self._controller.hold(f'loading what {policy.name} needs for so long a sentence')
             policy.reset(task.instruction)
-        except Exception as error:
+        except BaseException as error:  # A library in Rust that panics raises no Exception.
             failed = True
             self._controller.policy_failed(self._failed(policy, error), task)
         if waits:
@@ -168,7 +168,7 @@ class InferenceWorker:
                     self._controller.release()
         return not (waits or failed)
 
-    def _failed(self, policy: Policy, error: Exception) -> str:
+    def _failed(self, policy: Policy, error: BaseException) -> str:
         """Say what a policy raised."""
         text = str(error) or type(error).__name__
         if not isinstance(error, VlaNavError):
@@ -182,7 +182,7 @@ class InferenceWorker:
             chunk = policy.step(frame, self._velocity())
             now_ns, steady_ns = self._now_ns(), time.monotonic_ns()
             accepted = self._controller.chunk(chunk, task, arrival_ns, now_ns, steady_ns)
-        except Exception as error:
+        except BaseException as error:  # As above.
             looker.forget()
             self._controller.policy_failed(self._failed(policy, error), task)
             return

@@ -111,7 +111,7 @@ class ModelLoader:
                 elif self._end(number, problem):
                     self._on_failed(name, problem)
                 self._end(number, f'{name} was loaded for nobody')
-            except Exception as error:  # Without this thread nothing would ever be loaded again.
+            except BaseException as error:  # Without this thread nothing is loaded any more.
                 self._end(number, '')
                 with self._lock:
                     self.status = f'{type(error).__name__}: {error}'
@@ -153,7 +153,7 @@ class ModelLoader:
             policy.warm_up()
             self._spare_libraries()
             return policy, None
-        except Exception as error:  # Whatever a model file does to a library, the robot goes on.
+        except BaseException as error:  # Whatever a file does to a library, the robot goes on.
             if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
                 return None, f'model {name} does not fit into memory beside what runs: {error}'
             if isinstance(error, VlaNavError):
@@ -161,7 +161,7 @@ class ModelLoader:
             return None, f'model {name} cannot be loaded: {_reason(error)}'
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         return not_installed(error)
     return f'{type(error).__name__}: {error}'

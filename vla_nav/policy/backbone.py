@@ -65,7 +65,7 @@ class Backbone:
         self.folder = folder
         """Where it was read from; None for a model made in memory."""
         self.model_type = self.config.model_type
-        if hasattr(image_processor, 'do_image_splitting'):
+        if hasattr(image_processor, 'max_image_size'):
             # Tiles multiply the tokens by up to 17; a robot's camera is resized to one tile, and
             # not to the size from which tiles would be cut before.
             image_processor.do_image_splitting = False

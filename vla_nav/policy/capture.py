@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import torch
@@ -9,6 +10,10 @@ import torch
 Feed = dict[str, torch.Tensor]
 WARM_UPS = 3
 """Plain runs before the capture, in which libraries choose their kernels."""
+
+
+_CAPTURING = threading.Lock()
+"""CUDA records one graph at a time in a process."""
 
 
 class Captured:
@@ -33,24 +38,27 @@ class Captured:
         """Compute; what is returned stays as it is when called again."""
         if self._graph is None:
             return self._function(feed)
-        for name, buffer in self._inputs.items():
-            buffer.copy_(feed[name], non_blocking=True)
-        self._graph.replay()
-        return {name: value.clone() for name, value in self._outputs.items()}
+        with torch.cuda.device(self._device):
+            for name, buffer in self._inputs.items():
+                buffer.copy_(feed[name], non_blocking=True)
+            self._graph.replay()
+            return {name: value.clone() for name, value in self._outputs.items()}
 
     @torch.inference_mode()
     def _capture(self, inputs: Feed) -> None:
         elsewhere = {str(v.device) for v in inputs.values() if v.device.type != 'cuda'}
         if elsewhere:  # such a graph would replay nothing
             raise RuntimeError(f'tensors on {", ".join(sorted(elsewhere))}: no GPU computes them')
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UPS):
-                self._function(inputs)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads, such as that of the policy which still drives, go on using the GPU.
-        with torch.cuda.graph(graph, capture_error_mode='thread_local'):
-            outputs = self._function(inputs)
+        self._device = next(iter(inputs.values())).device
+        with _CAPTURING, torch.cuda.device(self._device):
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(WARM_UPS):
+                    self._function(inputs)
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            # Other threads, such as that of the policy which still drives, go on using the GPU.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode='thread_local'):
+                outputs = self._function(inputs)
         self._inputs, self._outputs, self._graph = inputs, outputs, graph

@@ -90,6 +90,12 @@ def load_config(folder: Path):
             'vision-language model; expected one that AutoModelForImageTextToText loads, such as '
             'idefics3, smolvlm, paligemma, qwen2_5_vl, qwen3_vl, llava or kosmos-2'
         )
+    if config.model_type == 'paligemma' and int(here.split('.')[0]) < 5:
+        # There the tokens of a prompt see those of the answer that a policy is to learn.
+        raise BackboneError(
+            f"backbone '{source}' is of type 'paligemma', which transformers {here} computes "
+            "otherwise than 5; pip install 'transformers>=5'"
+        )
     for attention in _attentions(config):
         if attention not in ATTENTIONS:
             raise BackboneError(

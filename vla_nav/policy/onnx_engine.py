@@ -121,6 +121,14 @@ def providers(device: torch.device | str = 'auto') -> list[str]:
     return found
 
 
+def _on_gpu(found: list[str], device: torch.device | str) -> list:
+    """The providers, with the number of the GPU for those that have a choice."""
+    index = None if device == 'auto' else torch.device(device).index
+    if index is None:
+        return found
+    return [(name, {'device_id': str(index)}) if name in PROVIDERS[:2] else name for name in found]
+
+
 def session_threads(threads: int | None) -> int:
     """CPU threads of a session: those asked for, at most one per core, half of them unless said.
 
@@ -151,7 +159,8 @@ class OnnxEngine:
         self.backbone = backbone
         self.reader = reader
         try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=found)
+            self.session = onnxruntime.InferenceSession(
+                str(path), options, providers=_on_gpu(found, device))
         except Exception as error:
             reason = ' '.join(str(error).split())[:300]
             raise CheckpointError(

@@ -360,4 +360,7 @@ def pick_device(name: str | torch.device) -> torch.device:
         raise PolicyError(f"device '{name}' is not known; expected auto, cpu or cuda") from None
     if device.type == 'cuda' and not torch.cuda.is_available():
         raise PolicyError(f"device '{name}': torch sees no GPU here; use auto or cpu")
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        raise PolicyError(f"device '{name}': torch sees {torch.cuda.device_count()} GPU here, "
+                          'counted from cuda:0')
     return device
