@@ -143,6 +143,16 @@ PROTECTIONS = (
         Edit(INFERENCE, 'looker.forget()\n            self._controller.policy_failed('
              'self._failed(policy, error), task)', 'looker.forget()'),),
         POLICY_CASES, 'raise or exhaust'),
+    Protection('a policy whose library panics', (
+        Edit(INFERENCE, 'except BaseException as error:  # As above.',
+             'except Exception as error:  # As above.'),
+        Edit(INFERENCE, 'except BaseException as error:  # Without',
+             'except Exception as error:  # Without')), POLICY_CASES, 'panic'),
+    Protection('a model whose library panics', (
+        Edit(MODELS, 'except BaseException as error:  # Whatever a file',
+             'except Exception as error:  # Whatever a file'),
+        Edit(MODELS, 'except BaseException as error:  # Without',
+             'except Exception as error:  # Without')), RACES, 'panics'),
     Protection('a policy below its rate is reported', (
         Edit(REPORT, 'if state == State.DRIVING and 0.0 < policy_hz', 'if False and policy_hz'),),
         POLICY_CASES, 'slower'),

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from harness import drive_words, environment, new_name
+from harness import PATIENCE_S, drive_words, environment, new_name
 
 from vla_nav.contract import Contract
 from vla_nav.nodes.models import ModelLoader
@@ -74,12 +74,17 @@ def test_a_library_that_panics_leaves_the_loader_alive(monkeypatch):
     def panic(*_):
         raise Panic
 
+    def load(name):
+        loader.request(name)
+        waiting = threading.Thread(target=loader.wait, daemon=True)
+        waiting.start()
+        waiting.join(PATIENCE_S)
+        assert not waiting.is_alive()
+
     with monkeypatch.context() as patch:
         patch.setattr(Policy, 'load', panic)
-        loader.request('nano')
-        loader.wait()
-    loader.request('no such model')
-    loader.wait()
+        load('nano')
+    load('no such model')
     assert [text.partition(':')[0] for text in problems] == [
         'model nano cannot be loaded', 'model refused']
 

@@ -19,6 +19,10 @@ def family_folder(tmp_path_factory):
     folders = {}
 
     def get(name):
+        import transformers
+
+        if name == 'paligemma' and transformers.__version__.startswith('4.'):
+            pytest.skip('PaliGemma needs transformers 5')
         if name not in folders:
             folders[name] = FAMILIES[name](tmp_path_factory.mktemp(name))
         return folders[name]

@@ -198,3 +198,15 @@ def test_a_backbone_of_a_newer_transformers_is_refused(idefics3_folder, tmp_path
     (folder / 'config.json').write_text(json.dumps({**config, 'transformers_version': '99.1.0'}))
     with pytest.raises(BackboneError, match=r"transformers 99\.1\.0, .*transformers>=99'"):
         Backbone.load(folder)
+
+
+def test_paligemma_needs_transformers_5(tmp_path, family_folder, monkeypatch):
+    import transformers
+
+    folder = shutil.copytree(family_folder('paligemma'), tmp_path / 'paligemma')
+    config = json.loads((folder / 'config.json').read_text())
+    del config['transformers_version']
+    (folder / 'config.json').write_text(json.dumps(config))
+    monkeypatch.setattr(transformers, '__version__', '4.57.6')
+    with pytest.raises(BackboneError, match=r"'paligemma', which transformers 4\.57\.6 computes"):
+        Backbone.load(folder)
