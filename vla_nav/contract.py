@@ -189,12 +189,18 @@ class Contract:
         object.__setattr__(self, 'extra_topics', tuple(self.extra_topics))
         for topic in self.extra_topics:
             _topic(topic, 'extra_topics')
-        topics = [self.camera.topic, self.command.topic, self.instruction_topic,
-                  self.teleop_topic, *([self.odometry.topic] if self.odometry else [])]
+        topics = [*self.topics.values()]
         _require(len(set(topics)) == len(topics), 'topics', topics,
                  "one each for camera, command, instruction, a human's commands and odometry")
         object.__setattr__(self, 'idle_speed', _pair(self.idle_speed, 'idle_speed'))
         _require(min(self.idle_speed) >= 0.0, 'idle_speed', self.idle_speed, '2 numbers from 0')
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """What the robot and its policy hear and say, by what it is for."""
+        topics = {'camera': self.camera.topic, 'command': self.command.topic,
+                  'instruction': self.instruction_topic, "a human's commands": self.teleop_topic}
+        return topics | ({'odometry': self.odometry.topic} if self.odometry else {})
 
     @property
     def step_s(self) -> float:

@@ -174,24 +174,24 @@ def test_a_policy_that_died_drives_no_more(start):
     robot.say('go')
     robot.drive_state('DRIVING')
     robot.until(lambda: robot.count('drive/state') == 1, 'the state')
+
+    def recorded():
+        robot.later('camera', 40)
+        robot.call('start')
+        robot.teleop(0.0, 0.7)
+        robot.later('camera', 10)
+        robot.call('stop')
+        with BagReader(robot.bags()[-1]) as bag:
+            return bag.metadata
+
     robot.drive_dies()
-    robot.later('camera', 40)
-    robot.call('start')
-    robot.teleop(0.0, 0.7)
-    robot.later('camera', 10)
-    robot.call('stop')
-    with BagReader(robot.bags()[0]) as bag:
-        assert bag.metadata.policy == ''
-        assert bag.metadata.interventions == ()
+    metadata = recorded()
+    assert metadata.policy == ''
+    assert metadata.interventions == ()
     robot.drive_is_back()
-    robot.later('camera', 40)
-    robot.call('start')
-    robot.teleop(0.0, 0.7)
-    robot.later('camera', 10)
-    robot.call('stop')
-    with BagReader(robot.bags()[1]) as bag:
-        assert bag.metadata.policy == 'pilot'
-        assert len(bag.metadata.interventions) == 1
+    metadata = recorded()
+    assert metadata.policy == 'pilot'
+    assert len(metadata.interventions) == 1
 
 
 def test_extra_topics_are_found_and_recorded(start):

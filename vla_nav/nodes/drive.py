@@ -114,13 +114,8 @@ class DriveNode(ManagedNode):
             self.autostart()
 
     def _check_topics(self) -> None:
-        contract, names = self.contract, {}
-        topics = {'command': contract.command.topic, "a human's commands": contract.teleop_topic,
-                  'camera': contract.camera.topic, 'instruction': contract.instruction_topic,
-                  'emergency stop': 'emergency_stop'}
-        if contract.odometry:
-            topics['odometry'] = contract.odometry.topic
-        for what, topic in topics.items():
+        names = {}
+        for what, topic in {**self.contract.topics, 'emergency stop': 'emergency_stop'}.items():
             name = self.resolve_topic_name(topic)
             if name in names:
                 raise VlaNavError(f'{name} is the topic of {names[name]} and of {what}; give each '

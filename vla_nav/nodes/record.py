@@ -29,9 +29,8 @@ from sensor_msgs.msg import Joy  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
-from vla_nav.contract import Contract  # noqa: E402
+from vla_nav.contract import Contract, contract_file  # noqa: E402
 from vla_nav.nodes import messages, qos, runner  # noqa: E402
-from vla_nav.nodes.drive_parameters import contract_file  # noqa: E402
 from vla_nav.nodes.managed import ManagedNode  # noqa: E402
 from vla_nav.nodes.parameters import declare  # noqa: E402
 from vla_nav.nodes.raw_subscription import RawSubscription  # noqa: E402

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from vla_nav import rosless
-from vla_nav.contract import Command, Contract
+from vla_nav.contract import Command, Contract, contract_file
 from vla_nav.control import Limiter
 from vla_nav.errors import VlaNavError
 
@@ -30,7 +30,7 @@ from rclpy.signals import SignalHandlerOptions  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from vla_nav.nodes import messages, qos  # noqa: E402
-from vla_nav.nodes.drive_parameters import CONTRACT, contract_file  # noqa: E402
+from vla_nav.nodes.drive_parameters import CONTRACT  # noqa: E402
 from vla_nav.nodes.parameters import Parameter, declare  # noqa: E402
 from vla_nav.nodes.runner import SIGNALS, valid_names  # noqa: E402
 
