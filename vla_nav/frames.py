@@ -65,11 +65,21 @@ def prepare_image(image: np.ndarray, camera: Camera) -> np.ndarray:
     left, top, right, bottom = camera.crop
     cropped = image[round(top * rows):max(round(bottom * rows), round(top * rows) + 1),
                     round(left * columns):max(round(right * columns), round(left * columns) + 1)]
-    if cropped.shape[:2] == (camera.height, camera.width):
-        return np.ascontiguousarray(cropped)
-    shrinks = cropped.shape[0] >= camera.height and cropped.shape[1] >= camera.width
-    return cv2.resize(cropped, (camera.width, camera.height),
-                      interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.ascontiguousarray(_resized(cropped, camera.height, camera.width))
+
+
+def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize by a factor below two, bilinearly, and then by halves: so each pixel counts.
+
+    OpenCV's area filter gives little better images, and takes two to four times as long.
+    """
+    size = height, width
+    finer = tuple(2 * new if 2 * new <= old else new for new, old in zip(size, image.shape))
+    if finer != size:
+        image = _resized(image, *finer)
+    if image.shape[:2] == size:
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def check_image(message: object) -> None:

@@ -95,6 +95,26 @@ def test_the_crop_keeps_what_it_says():
     assert (kept == 255).all()
 
 
+@pytest.mark.parametrize(('rows', 'columns', 'height', 'width'), [
+    (480, 640, 144, 192), (360, 640, 192, 192), (135, 241, 30, 31), (480, 640, 448, 448),
+    (50, 640, 100, 20), (480, 640, 120, 160),
+])
+def test_each_pixel_counts_in_a_smaller_image(rows, columns, height, width):
+    """A line of a single pixel shows wherever it is, and in the mean as bright as it is wide."""
+    for axis, (length, new) in enumerate(((rows, height), (columns, width))):
+        if new > length:
+            continue
+        shares = []
+        for at in range(length):
+            image = np.zeros((rows, columns, 3), np.uint8)
+            image.swapaxes(0, axis)[at] = 255
+            small = prepare_image(image, Camera(width=width, height=height))
+            assert small.shape == (height, width, 3)
+            shares.append(small.mean() / image.mean())
+        assert min(shares) > 0.1
+        assert 0.9 < np.mean(shares) < 1.1
+
+
 def test_the_step_of_a_single_row_takes_no_memory():
     message = SimpleNamespace(**{**vars(raw(RGB[:1], 'rgb8')), 'step': 2**32 - 1})
     tracemalloc.start()

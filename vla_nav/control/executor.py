@@ -22,9 +22,9 @@ def check_chunk(chunk: ActionChunk) -> None:
         raise ChunkError(f'policy gave actions of type {kind}; expected a float32 array (K, 2)')
     if actions.ndim != 2 or actions.shape[0] == 0 or actions.shape[1] != ACTION_DIM:
         raise ChunkError(f'policy gave actions of shape {actions.shape}; expected (K, 2), K >= 1')
-    bad = np.argwhere(~np.isfinite(actions))
-    if len(bad):
-        row, column = bad[0]
+    finite = np.isfinite(actions)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
         raise ChunkError(f'policy gave {actions[row, column]} in step {row}, field {column}; '
                          'expected finite numbers; resume tries again, another model may do')
     low, high = STEP_LIMITS_S
@@ -46,7 +46,7 @@ class ChunkExecutor:
 
     def clear(self) -> None:
         """Forget the chunk."""
-        self._actions: list[tuple[float, float]] = []
+        self._actions: list[list[float]] = []
         self._stamp_ns = 0
         self._step_ns = 1
         self._end = 0
@@ -65,7 +65,7 @@ class ChunkExecutor:
     def accept(self, chunk: ActionChunk, now_ns: int) -> None:
         """Replace the chunk by a newer one. Raises ChunkError and keeps the old one."""
         check_chunk(chunk)
-        self._actions = [(float(a), float(b)) for a, b in chunk.actions]
+        self._actions = chunk.actions.tolist()
         self._stamp_ns = int(chunk.stamp_ns)
         self._step_ns = int(round(chunk.step_s * 1e9))
         first = max(0, (now_ns - self._stamp_ns) // self._step_ns)
@@ -80,10 +80,9 @@ class ChunkExecutor:
         index = elapsed // self._step_ns
         if index >= self._end:
             return None
-        action = self._actions[index]
-        if not self._interpolate or index + 1 >= len(self._actions):
-            return action
-        part = (elapsed - index * self._step_ns) / self._step_ns
-        after = self._actions[index + 1]
-        return (action[0] + part * (after[0] - action[0]),
-                action[1] + part * (after[1] - action[1]))
+        v0, v1 = self._actions[index]
+        if self._interpolate and index + 1 < len(self._actions):
+            part = (elapsed - index * self._step_ns) / self._step_ns
+            next0, next1 = self._actions[index + 1]
+            v0, v1 = v0 + part * (next0 - v0), v1 + part * (next1 - v1)
+        return v0, v1

@@ -199,15 +199,15 @@ class _Looker:
         self._decode = decode
         self._rate_hz = rate_hz
         self._pacer = Pacer(rate_hz)
-        self._previous: np.ndarray | None = None
+        self._previous: bytes | None = None
         self._episode: object = None
         self._begun: object = None
 
     def look(self, message: object, episode: object) -> tuple[Frame | None, bool]:
         """The frame, or None if it is not due; and whether it differs from the one before."""
         frame = frame_from_message(message, self._camera, self._decode)
-        changed = self._previous is None or not np.array_equal(frame.image, self._previous)
-        self._previous = frame.image
+        pixels = frame.image.tobytes()
+        changed, self._previous = pixels != self._previous, pixels
         if episode != self._episode:
             self._episode = episode
             self._pacer = Pacer(self._rate_hz)
