@@ -3,11 +3,13 @@
 import json
 import shutil
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from policy_families import random_images
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from vla_nav.contract import Camera, Contract, Frame
 from vla_nav.policy import (
@@ -56,6 +58,34 @@ def test_the_graph_says_what_it_is(exported):
     assert 0 <= said['max_error'] < 1e-4 and said['frames'] == 40
     assert said['image'] == 'image' and set(said['files']) == {'policy.onnx'}
     assert {'torch', 'onnx', 'transformers'} <= set(said['versions'])
+
+
+def operators(folder):
+    """How often a checkpoint's graph has each operator."""
+    import onnx
+
+    return Counter(n.op_type for n in onnx.load(folder / 'engine' / 'policy.onnx').graph.node)
+
+
+def test_attention_is_one_operator(exported):
+    found = operators(exported)
+    assert found['Attention'] == 2 and found['MultiHeadAttention'] == 2  # image, text
+    assert found['RotaryEmbedding'] == 4 and not found['Softmax']
+
+
+def test_attention_with_fewer_keys_than_queries_is_as_torch_writes_it(
+        family_folder, tmp_path, normaliser, contract, save_policy):
+    folder = shutil.copytree(family_folder('idefics3'), tmp_path / 'backbone')
+    config = AutoConfig.from_pretrained(folder)
+    config.text_config.num_key_value_heads = 1
+    AutoModelForImageTextToText.from_config(config).save_pretrained(folder)
+    backbone = Backbone.load(folder)
+    variant = Variant(head=HeadSettings(kind='mlp', width=16, layers=1, chunk=2))
+    head = make_head(backbone, variant, 64, 64, 2)
+    save_policy(Policy(backbone, head, variant, normaliser, contract), tmp_path / 'saved')
+    assert export(tmp_path / 'saved', frames=4).max_error < 1e-4
+    found = operators(tmp_path / 'saved')
+    assert found['Attention'] == 2 and not found['MultiHeadAttention'] and found['Softmax'] == 2
 
 
 def test_the_graph_gives_the_actions_of_torch_with_the_state_carried(exported):
@@ -232,12 +262,11 @@ def test_a_torch_that_is_too_old(copy, monkeypatch):
 
 def test_weights_of_8_bits(exported, copy):
     """About the actions of torch, from a smaller graph, and the checkpoint says which it is."""
-    import onnx
-
     assert export(copy, frames=40, precision='int8').max_error < 0.1
     graphs = [folder / 'engine' / 'policy.onnx' for folder in (exported, copy)]
     assert graphs[1].stat().st_size < graphs[0].stat().st_size
-    assert 'MatMulInteger' in {node.op_type for node in onnx.load(graphs[1]).graph.node}
+    found = operators(copy)
+    assert found['MatMulInteger'] and found['QAttention'] and not found['Attention']
     policy = Policy.load(copy, engine='onnx')
     assert policy.engine.name == 'onnx int8 (CPU)'
     expected = episode(Policy.load(copy, engine='torch'), WORDS[0])
@@ -268,6 +297,8 @@ def test_other_families_and_heads(family_folder, family, head, words, tmp_path, 
     made = make_head(backbone, variant, 64, 64, 2)
     save_policy(Policy(backbone, made, variant, normaliser, contract), tmp_path / 'saved')
     assert export(tmp_path / 'saved', words, frames=20).max_error < 1e-4
+    found = operators(tmp_path / 'saved')  # a mask, as PaliGemma's, leaves attention as it is
+    assert found['Attention'] == 2 and bool(found['Softmax']) == (family == 'paligemma')
     policies = [Policy.load(tmp_path / 'saved', engine=e) for e in ('torch', 'onnx')]
     for policy in policies:
         policy.reset('find the green box')

@@ -145,7 +145,7 @@ def round_weights(path: Path, target: Path, external_data: bool) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
-        path, target, op_types_to_quantize=['MatMul', 'Gemm'], per_channel=True,
+        path, target, op_types_to_quantize=['MatMul', 'Gemm', 'Attention'], per_channel=True,
         reduce_range=True, weight_type=QuantType.QInt8, use_external_data_format=external_data)
 
 

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from vla_nav.policy.operators import with_operator
+
 SIBLINGS = (('q_proj', 'k_proj', 'v_proj'), ('gate_proj', 'up_proj'))
 """Names of linear layers that are given the same input."""
 
@@ -17,7 +19,8 @@ def fused(module: nn.Module) -> nn.Module:
     """A twin of a module, which stays as it is; parameters are shared.
 
     Linear layers with the same input are one product, and RMS norms torch's own, which is one
-    kernel on a GPU. The weights of such layers are moved in memory, one behind the other.
+    kernel on a GPU. The weights of such layers are moved in memory, one behind the other. Some
+    attention layers are one operator where they are exported.
     """
     norm = _norm(module)
     if norm is not None:
@@ -30,7 +33,7 @@ def fused(module: nn.Module) -> nn.Module:
         layers = [twin._modules.get(name) for name in names]
         if _alike(layers):
             twin._modules.update(zip(names, _parts(layers)))
-    return twin
+    return with_operator(twin)
 
 
 class _Part(nn.Module):

@@ -26,6 +26,8 @@ NEXT = 'next_'
 """Before the names of the state's tensors where they are outputs."""
 PROVIDERS = ('TensorrtExecutionProvider', 'CUDAExecutionProvider', 'CPUExecutionProvider')
 """In the order in which they are tried."""
+_SLOWER = ['SkipLayerNormFusion']
+"""ONNX Runtime's optimizations that cost a CPU time."""
 PRECISIONS = ('float32', 'int8')
 """Of a graph's matrix products: as trained, or weights rounded to 8 bits."""
 
@@ -160,7 +162,8 @@ class OnnxEngine:
         self.reader = reader
         try:
             self.session = onnxruntime.InferenceSession(
-                str(path), options, providers=_on_gpu(found, device))
+                str(path), options, providers=_on_gpu(found, device),
+                disabled_optimizers=_SLOWER if found == [PROVIDERS[-1]] else None)
         except Exception as error:
             reason = ' '.join(str(error).split())[:300]
             raise CheckpointError(
