@@ -112,7 +112,7 @@ PROTECTIONS = (
     Protection('a fault is latched', (
         Edit(CONTROLLER, '        if machine.latch:\n            return machine.latch\n', ''),),
         CAMERA_CASES, 'it_stops or 1_hz'),
-    Protection('actions are finite', (Edit(EXECUTOR, 'if len(bad):', 'if False:'),),
+    Protection('actions are finite', (Edit(EXECUTOR, 'if not finite.all():', 'if False:'),),
                POLICY_CASES, 'nan'),
     Protection('actions have two fields', (
         Edit(EXECUTOR, 'if actions.ndim != 2 or', 'if False and'),), POLICY_CASES,
