@@ -22,11 +22,11 @@ def with_operator(attention: nn.Module) -> nn.Module:
     Others than `IMAGE` and `TEXT`, and those whose queries, keys and values are not one product,
     are returned as they are.
     """
-    if not hasattr(torch.onnx, 'ops') or not hasattr(
-            attention._modules.get('q_proj'), 'product'):  # torch before 2.8
+    product = getattr(attention._modules.get('q_proj'), 'product', None)
+    if product is None or not hasattr(torch.onnx, 'ops'):  # torch before 2.8
         return attention
     name = type(attention).__name__
-    if name in IMAGE:
+    if name in IMAGE and product.bias is not None:
         return _Attention(attention, _image)
     if name in TEXT and attention.num_key_value_groups == 1:
         return _Attention(attention, _text)
