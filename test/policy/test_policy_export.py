@@ -163,6 +163,7 @@ def test_a_sentence_longer_than_the_graph_runs_in_torch(exported):
     expected = episode(Policy.load(exported, engine='torch'), sentence, 3)
     np.testing.assert_allclose(episode(policy, sentence, 3), expected, atol=1e-5)
     assert policy.engine_in_use.name == 'torch' and not policy.must_load(sentence)
+    assert not any(p.is_inference() for p in policy.backbone.model.parameters())
     policy.reset('go')
     assert policy.engine_in_use.name.startswith('onnx (')
 

@@ -310,6 +310,7 @@ class Policy:
             )
 
 
+@torch.inference_mode(False)  # `reset` is in it, and this may be called there
 def _with_weights(checkpoint: Checkpoint, device: torch.device | str = 'cpu') -> Backbone:
     backbone = Backbone.load(checkpoint.backbone_folder(), device=device)
     load_tuned(backbone, checkpoint.path)
