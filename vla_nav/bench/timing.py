@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LEAST = 3
-"""Calls of each function, however long they take."""
+"""Calls of each function that count, however long they take."""
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ class HeadState:
         return {k: v for k, v in named.items() if v is not None}
 
     def select(self, rows: Sequence[int]) -> HeadState:
-        """The state of these episodes, in this order."""
+        """The state of these episodes, in this order; if these are all, in theirs, itself."""
         if list(rows) == list(range(len(self.age))):
             return self
         index = torch.tensor(list(rows), device=self.age.device)
