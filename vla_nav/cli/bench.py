@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 EXAMPLES = """examples:
-  vla_nav bench                                  everything (10 minutes)
+  vla_nav bench                                  everything (12 minutes)
   vla_nav bench engines node ticks --json speed.json
   vla_nav bench --model models/my_policy engines
   vla_nav bench --quick                          does it work? (the figures mean nothing)
