@@ -46,13 +46,30 @@ def test_what_others_take_of_the_machine():
     assert others.share() is None or others.share() >= 0
 
 
-def test_functions_are_called_in_turn_and_every_second_call_counts():
+def test_a_function_is_not_charged_for_the_one_before():
+    """Whose threads are in its way for a while."""
+    until_s = 0.0
+
+    def ours():
+        time.sleep(0.008 if time.perf_counter() < until_s else 0.001)
+
+    def theirs():
+        nonlocal until_s
+        time.sleep(0.001)
+        until_s = time.perf_counter() + 0.02
+
+    times = alternate({'ours': ours, 'theirs': theirs}, 0.5)
+    assert 0.001 <= times['ours'].s < 0.006
+    assert all(len(t.durations) >= 30 for t in times.values())
+
+
+def test_of_a_slow_function_every_second_call_counts():
     calls = []
-    times = alternate({'a': lambda: calls.append('a'),
-                       'b': lambda: (calls.append('b'), time.sleep(0.002))}, 0.02)
-    assert ''.join(calls).startswith('aabbaabb') and calls.count('a') == calls.count('b')
-    assert len(times['a'].durations) == calls.count('a') / 2
-    assert times['b'].ms >= 2 > times['a'].ms
+    times = alternate({'slow': lambda: (calls.append('s'), time.sleep(0.11)),
+                       'quick': lambda: calls.append('q')}, 0.01)
+    assert ''.join(calls).startswith('ssq') and 'qss' in ''.join(calls)
+    assert len(times['slow'].durations) == calls.count('s') / 2 == 3
+    assert times['slow'].s >= 0.11 > times['quick'].s
 
 
 def test_a_paced_function_waits_for_its_time():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from vla_nav.bench.timing import alternate
+from vla_nav.bench.timing import measure
 
 _PACKAGES = ('torch', 'transformers', 'onnxruntime', 'onnxruntime-gpu', 'mujoco', 'numpy')
 
@@ -97,7 +97,7 @@ def peak(device: str) -> int | None:
 
 
 def _fastest(function: Callable[[], object], device: str, seconds: float) -> float:
-    return alternate({'it': synchronised(function, device)}, seconds)['it'].at(10)
+    return measure(synchronised(function, device), seconds).at(10)
 
 
 def _processor() -> str:

@@ -10,6 +10,10 @@ import numpy as np
 
 LEAST = 3
 """Calls of each function that count, however long they take."""
+TURN_S = 0.1
+"""How long one function is called before it is the next one's turn."""
+SETTLE_S = 0.03
+"""How long the threads of the function before take to rest: torch's spin on for 10 ms and more."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +38,28 @@ class Timing:
 
 
 def alternate(functions: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, Timing]:
-    """Call functions in turn for about `seconds` each, twice each time; every second call counts.
+    """Call functions in turns, each for about `seconds` in all.
 
-    When a function ends, the threads of its library do not rest at once, and would be in the way
-    of the next one's.
+    In each turn the first call, and all that begin before `SETTLE_S`, do not count.
     """
     durations: dict[str, list[float]] = {name: [] for name in functions}
     end_s = time.perf_counter() + seconds * len(functions)
     while time.perf_counter() < end_s or len(durations[next(iter(functions))]) < LEAST:
         for name, function in functions.items():
-            function()
-            began = time.perf_counter()
-            function()
-            durations[name].append(time.perf_counter() - began)
+            durations[name] += _turn(function)
     return {name: Timing(np.array(d)) for name, d in durations.items()}
+
+
+def _turn(function: Callable[[], object]) -> list[float]:
+    """Durations of the calls of one turn that count, at least one."""
+    durations: list[float] = []
+    turn_s = time.perf_counter()
+    function()
+    while (began := time.perf_counter()) < turn_s + TURN_S or not durations:
+        function()
+        if began >= turn_s + SETTLE_S:
+            durations.append(time.perf_counter() - began)
+    return durations
 
 
 def measure(function: Callable[[], object], seconds: float) -> Timing:
