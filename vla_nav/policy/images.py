@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
@@ -23,11 +24,11 @@ MODES = {1: 'lanczos', 2: 'bilinear', 3: 'bicubic'}
 SMOOTHS = 1.5
 """An image made so many times smaller takes too little of each pixel for one level to show."""
 
-BAND = 24
-"""Rows that are resized at a time: what a processor's cache holds."""
+BAND = 12
+"""Rows that are resized at a time: with fewer there are more calls, with more, more zeros."""
 
 Size = tuple[int, int]
-Pass = tuple[int, int, int]
+Pass = tuple[int, Size, int]
 Step = Callable[[torch.Tensor], torch.Tensor]
 Steps = list[Step]
 
@@ -168,7 +169,7 @@ def _ways(processor, size: Size, final: Size) -> Iterator[Steps]:
     routes = [[final]] if whole is None else [[whole]] if crop else [[final], [whole, final]]
     orders = [_passes(size, route, axes) for axes in ((3, 2), (2, 3)) for route in routes]
     ways = [(passes, 0) for passes in orders if all(
-        length >= SMOOTHS * new for _, length, new in passes[1:])]
+        size[axis - 2] >= SMOOTHS * new for axis, size, new in passes[1:])]
     for left in (1, 0):  # to torch, of the passes
         ways += [(passes, max(0, len(passes) - left)) for passes in orders]
     for passes, exact in dict.fromkeys(ways):
@@ -177,16 +178,17 @@ def _ways(processor, size: Size, final: Size) -> Iterator[Steps]:
 
 
 def _passes(size: Size, route: Sequence[Size], axes: Sequence[int]) -> tuple[Pass, ...]:
-    """Axis, length and new length of each resizing of one axis, along a route of sizes.
+    """Axis, size before and new length of each resizing of one axis, along a route of sizes.
 
     Pillow rounds between the axes. It has always begun with the columns (axis 3); since version
     13, where that saves work, with the rows (2).
     """
     passes = []
     for new in route:
-        passes += [(axis, size[axis - 2], new[axis - 2]) for axis in axes
-                   if size[axis - 2] != new[axis - 2]]
-        size = new
+        for axis in axes:
+            if size[axis - 2] != new[axis - 2]:
+                passes.append((axis, size, new[axis - 2]))
+                size = (new[0], size[1]) if axis == 2 else (size[0], new[1])
     return tuple(passes)
 
 
@@ -203,33 +205,16 @@ def _resized(processor, size: Size) -> Size | None:
         return None
 
 
-def _resize(axis: int, length: int, new: int, code: int) -> Step:
+def _resize(axis: int, size: Size, new: int, code: int) -> Step:
     """PIL's filter as torch has it: weights of 16 bits, so that a few pixels are off by one."""
     mode = MODES.get(code, 'none')
-
-    def step(planes: torch.Tensor) -> torch.Tensor:
-        size = [new if axis == each else planes.shape[each] for each in (2, 3)]
-        return functional.interpolate(planes, size, mode=mode, antialias=True)
-
-    return step
+    size = (new, size[1]) if axis == 2 else (size[0], new)
+    return lambda planes: functional.interpolate(planes, size, mode=mode, antialias=True)
 
 
-def _resize_exactly(axis: int, length: int, new: int, code: int) -> Step:
-    """PIL's filter by its own weights, some rows at a time."""
-    bands = _bands(length, new, code)
-    most = max(weights.shape[1] for *_, weights in bands)
-
-    def rows(frame: np.ndarray) -> np.ndarray:
-        width = frame[0].size
-        frame, done = torch.from_numpy(frame).view(length, width), np.empty((new, width), np.uint8)
-        pixels, resized = torch.empty(most, width), torch.empty(BAND, width)
-        pixels[0] = 1.0
-        for row, begin, weights in bands:
-            count, taken = weights.shape
-            pixels[1:taken] = frame[begin:begin + taken - 1]
-            values = torch.mm(weights, pixels[:taken], out=resized[:count]).clamp_(0, 255)
-            done[row:row + count] = values.numpy()
-        return done.reshape(new, -1, 3)
+def _resize_exactly(axis: int, size: Size, new: int, code: int) -> Step:
+    """PIL's filter by its own weights."""
+    rows = _Rows(size[axis - 2], new, 3 * size[3 - axis], code)
 
     def step(planes: torch.Tensor) -> torch.Tensor:
         frames = planes.permute(0, 2, 3, 1).contiguous().numpy()
@@ -243,13 +228,34 @@ def _resize_exactly(axis: int, length: int, new: int, code: int) -> Step:
     return step
 
 
+class _Rows(threading.local):
+    """Makes `new` rows of `length` rows of `width` values; every thread has its own memory."""
+
+    @torch.inference_mode(False)  # else it could be written in inference mode only
+    def __init__(self, length: int, new: int, width: int, code: int):
+        self._rows, self._new = torch.empty(length, width), torch.empty(new, width)
+        self._products = []
+        for row, begin, weights in _bands(length, new, code):
+            count, taken = weights.shape
+            self._products.append(
+                (self._new[row:row + count], weights, self._rows[begin:begin + taken]))
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """Resize uint8 (length, n, 3) to (new, n, 3)."""
+        self._rows.copy_(torch.from_numpy(frame).flatten(1))
+        self._new.fill_(0.5)  # Pillow adds a half and cuts off.
+        for new, weights, rows in self._products:
+            new.addmm_(weights, rows)
+        new = self._new.clamp_(0, 255).numpy().astype(np.uint8)
+        return new.reshape(len(new), -1, 3)
+
+
 @lru_cache(maxsize=8)
 def _bands(length: int, new: int, code: int) -> list[tuple[int, int, torch.Tensor]]:
     """What each of `new` pixels takes of `length` others, `BAND` at a time.
 
-    Of each band its first row, the first pixel that it takes of, and weights (rows, 1 + taken), in
-    steps of 2**-22, as Pillow has them for uint8; all others are zero. Before them stands what is
-    taken of one: a half, as Pillow rounds.
+    Of each band its first row, the first pixel that it takes of, and weights (rows, taken), in
+    steps of 2**-22, as Pillow has them for uint8; all others are zero.
     """
     each = Image.fromarray(np.eye(length, dtype=np.float32))
     weights = np.array(each.resize((length, new), code))
@@ -258,7 +264,7 @@ def _bands(length: int, new: int, code: int) -> list[tuple[int, int, torch.Tenso
     for row in range(0, new, BAND):
         band = weights[row:row + BAND]
         taken = np.flatnonzero(band.any(axis=0))
-        band = np.pad(band[:, taken[0]:taken[-1] + 1], ((0, 0), (1, 0)), constant_values=0.5)
+        band = band[:, taken[0]:taken[-1] + 1].copy()
         bands.append((row, int(taken[0]), torch.from_numpy(band)))
     return bands
 
