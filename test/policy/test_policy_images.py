@@ -103,6 +103,22 @@ def test_threads_do_not_disturb_each_other(processor_of):
             assert torch.equal(found, each)
 
 
+def test_a_thread_may_begin_in_inference_mode(processor_of):
+    """Each thread has its own memory, made at its first frame."""
+    processor = processor_of('llava')
+    processor.size = {'height': 224, 'width': 224}
+    reader = ImageReader(processor, 192, 192)
+    image = noise((192, 192), 1)
+
+    def convert(inference):
+        with torch.inference_mode(inference):
+            return reader([image])['pixel_values']
+
+    with ThreadPoolExecutor(1) as pool:
+        first, second = (pool.submit(convert, each).result() for each in (True, False))
+    assert first.is_inference() and torch.equal(first, second)
+
+
 def test_what_is_not_understood_is_left_to_the_processor(processor_of):
     processor = processor_of('llava')
 
