@@ -1,6 +1,6 @@
 """Switch the protections off one at a time, and see which cases of the fault suite fail.
 
-python test/faults/prove.py                      all of them (half an hour)
+python test/faults/prove.py                      all of them (about 50 minutes)
 python test/faults/prove.py --only watchdog      those whose name has this in it
 python test/faults/prove.py --list
 
