@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -25,7 +26,10 @@ SMOOTHS = 1.5
 """An image made so many times smaller takes too little of each pixel for one level to show."""
 
 BAND = 12
-"""Rows that are resized at a time: with fewer there are more calls, with more, more zeros."""
+"""Rows that are one product: with fewer there are more calls, with more, more zeros."""
+
+BLOCK = 12
+"""Bands that are in memory at a time, which a core's cache holds."""
 
 Size = tuple[int, int]
 Pass = tuple[int, Size, int]
@@ -233,29 +237,44 @@ class _Rows(threading.local):
 
     @torch.inference_mode(False)  # else it could be written in inference mode only
     def __init__(self, length: int, new: int, width: int, code: int):
-        self._rows, self._new = torch.empty(length, width), torch.empty(new, width)
-        self._products = []
-        for row, begin, weights in _bands(length, new, code):
-            count, taken = weights.shape
-            self._products.append(
-                (self._new[row:row + count], weights, self._rows[begin:begin + taken]))
+        self._size = (new, width)
+        bands = _bands(length, new, code)
+        blocks = [bands[i:i + BLOCK] for i in range(0, len(bands), BLOCK)]
+        self._blocks = [(_span(b.taken for b in block), _span(b.made for b in block))
+                        for block in blocks]
+        sizes = zip(*[(taken.stop - taken.start, made.stop - made.start)
+                      for taken, made in self._blocks])
+        self._rows, self._new = (torch.empty(max(size), width) for size in sizes)
+        self._products = [
+            [(self._new[_within(b.made, made)], b.weights, self._rows[_within(b.taken, taken)])
+             for b in block] for block, (taken, made) in zip(blocks, self._blocks)]
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """Resize uint8 (length, n, 3) to (new, n, 3)."""
-        self._rows.copy_(torch.from_numpy(frame).flatten(1))
-        self._new.fill_(0.5)  # Pillow adds a half and cuts off.
-        for new, weights, rows in self._products:
-            new.addmm_(weights, rows)
-        new = self._new.clamp_(0, 255).numpy().astype(np.uint8)
-        return new.reshape(len(new), -1, 3)
+        rows, done = torch.from_numpy(frame).flatten(1), np.empty(self._size, np.uint8)
+        for (taken, made), products in zip(self._blocks, self._products):
+            self._rows[_within(taken, taken)] = rows[taken]
+            values = self._new[_within(made, made)].fill_(0.5)  # Pillow adds it and cuts off.
+            for new, weights, old in products:
+                new.addmm_(weights, old)
+            done[made] = values.clamp_(0, 255).numpy()
+        return done.reshape(len(done), -1, 3)
+
+
+@dataclass(frozen=True)
+class _Band:
+    """Some of the new rows: `weights` (made, taken) times some of the old."""
+
+    made: slice
+    taken: slice
+    weights: torch.Tensor
 
 
 @lru_cache(maxsize=8)
-def _bands(length: int, new: int, code: int) -> list[tuple[int, int, torch.Tensor]]:
+def _bands(length: int, new: int, code: int) -> list[_Band]:
     """What each of `new` pixels takes of `length` others, `BAND` at a time.
 
-    Of each band its first row, the first pixel that it takes of, and weights (rows, taken), in
-    steps of 2**-22, as Pillow has them for uint8; all others are zero.
+    Weights are in steps of 2**-22, as Pillow has them for uint8; all others are zero.
     """
     each = Image.fromarray(np.eye(length, dtype=np.float32))
     weights = np.array(each.resize((length, new), code))
@@ -263,10 +282,21 @@ def _bands(length: int, new: int, code: int) -> list[tuple[int, int, torch.Tenso
     bands = []
     for row in range(0, new, BAND):
         band = weights[row:row + BAND]
-        taken = np.flatnonzero(band.any(axis=0))
-        band = band[:, taken[0]:taken[-1] + 1].copy()
-        bands.append((row, int(taken[0]), torch.from_numpy(band)))
+        nonzero = np.flatnonzero(band.any(axis=0))
+        taken = slice(int(nonzero[0]), int(nonzero[-1]) + 1)
+        bands.append(_Band(slice(row, row + len(band)), taken,
+                           torch.from_numpy(band[:, taken].copy())))
     return bands
+
+
+def _span(slices: Iterable[slice]) -> slice:
+    """From the first to the last that any of them has."""
+    starts, stops = zip(*[(each.start, each.stop) for each in slices])
+    return slice(min(starts), max(stops))
+
+
+def _within(part: slice, whole: slice) -> slice:
+    return slice(part.start - whole.start, part.stop - whole.start)
 
 
 def _crop(whole: Size, size: Size) -> Step:
