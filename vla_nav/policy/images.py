@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,11 +25,11 @@ MODES = {1: 'lanczos', 2: 'bilinear', 3: 'bicubic'}
 SMOOTHS = 1.5
 """An image made so many times smaller takes too little of each pixel for one level to show."""
 
-BAND = 12
-"""Rows that are one product: with fewer there are more calls, with more, more zeros."""
+BAND = 8
+"""Rows that are one product: with fewer there are more of them, with more, more zeros."""
 
-BLOCK = 12
-"""Bands that are in memory at a time, which a core's cache holds."""
+BLOCK = 18
+"""Bands that are made at a time: their rows fit into a core's cache."""
 
 Size = tuple[int, int]
 Pass = tuple[int, Size, int]
@@ -238,65 +238,72 @@ class _Rows(threading.local):
     @torch.inference_mode(False)  # else it could be written in inference mode only
     def __init__(self, length: int, new: int, width: int, code: int):
         self._size = (new, width)
-        bands = _bands(length, new, code)
-        blocks = [bands[i:i + BLOCK] for i in range(0, len(bands), BLOCK)]
-        self._blocks = [(_span(b.taken for b in block), _span(b.made for b in block))
-                        for block in blocks]
-        sizes = zip(*[(taken.stop - taken.start, made.stop - made.start)
-                      for taken, made in self._blocks])
-        self._rows, self._new = (torch.empty(max(size), width) for size in sizes)
-        self._products = [
-            [(self._new[_within(b.made, made)], b.weights, self._rows[_within(b.taken, taken)])
-             for b in block] for block, (taken, made) in zip(blocks, self._blocks)]
+        self._blocks = _blocks(length, new, code)
+        self._old = torch.zeros(max(block.length for block in self._blocks), width)
+        self._new = torch.empty(BLOCK, BAND, width)
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """Resize uint8 (length, n, 3) to (new, n, 3)."""
         rows, done = torch.from_numpy(frame).flatten(1), np.empty(self._size, np.uint8)
-        for (taken, made), products in zip(self._blocks, self._products):
-            self._rows[_within(taken, taken)] = rows[taken]
-            values = self._new[_within(made, made)].fill_(0.5)  # Pillow adds it and cuts off.
-            for new, weights, old in products:
-                new.addmm_(weights, old)
-            done[made] = values.clamp_(0, 255).numpy()
+        _, width = self._size
+        for block in self._blocks:
+            bands, _, taken = block.weights.shape
+            self._old[block.place] = rows[block.taken]
+            old = self._old.as_strided((bands, taken, width), (block.stride * width, width, 1))
+            values = self._new[:bands].fill_(0.5)  # Pillow adds it and cuts off.
+            values.baddbmm_(block.weights, old).clamp_(0, 255)
+            made = done[block.made]
+            made[:] = values.flatten(0, 1)[:len(made)].numpy()
         return done.reshape(len(done), -1, 3)
 
 
 @dataclass(frozen=True)
-class _Band:
-    """Some of the new rows: `weights` (made, taken) times some of the old."""
+class _Block:
+    """Some of the new rows: bands of them, each of old rows that begin `stride` further on."""
 
     made: slice
     taken: slice
+    place: slice
+    """Of the rows taken, in memory."""
+    stride: int
     weights: torch.Tensor
+    """(bands, BAND, rows of memory that a band takes of)."""
+
+    @property
+    def length(self) -> int:
+        """Rows of memory."""
+        bands, _, taken = self.weights.shape
+        return self.stride * (bands - 1) + taken
 
 
 @lru_cache(maxsize=8)
-def _bands(length: int, new: int, code: int) -> list[_Band]:
-    """What each of `new` pixels takes of `length` others, `BAND` at a time.
+def _blocks(length: int, new: int, code: int) -> list[_Block]:
+    """What each of `new` pixels takes of `length` others.
 
     Weights are in steps of 2**-22, as Pillow has them for uint8; all others are zero.
     """
     each = Image.fromarray(np.eye(length, dtype=np.float32))
     weights = np.array(each.resize((length, new), code))
     weights = np.rint(weights * 2**22) / 2**22
-    bands = []
-    for row in range(0, new, BAND):
-        band = weights[row:row + BAND]
-        nonzero = np.flatnonzero(band.any(axis=0))
-        taken = slice(int(nonzero[0]), int(nonzero[-1]) + 1)
-        bands.append(_Band(slice(row, row + len(band)), taken,
-                           torch.from_numpy(band[:, taken].copy())))
-    return bands
+    rows = range(0, new, BAND)
+    return [_block(weights, rows[i:i + BLOCK]) for i in range(0, len(rows), BLOCK)]
 
 
-def _span(slices: Iterable[slice]) -> slice:
-    """From the first to the last that any of them has."""
-    starts, stops = zip(*[(each.start, each.stop) for each in slices])
-    return slice(min(starts), max(stops))
-
-
-def _within(part: slice, whole: slice) -> slice:
-    return slice(part.start - whole.start, part.stop - whole.start)
+def _block(weights: np.ndarray, rows: Sequence[int]) -> _Block:
+    """Pack the weights (new, length) of the bands that begin at `rows`."""
+    bands = [weights[row:row + BAND] for row in rows]
+    nonzero = [np.flatnonzero(band.any(axis=0)) for band in bands]
+    firsts, lasts = (np.array([each[end] for each in nonzero]) for end in (0, -1))
+    stride = round((firsts[-1] - firsts[0]) / max(1, len(bands) - 1))
+    steps = stride * np.arange(len(bands))
+    begin, end = int((firsts - steps).min()), int((lasts - steps).max()) + 1
+    packed = np.zeros((len(bands), BAND, end - begin), np.float32)
+    for band, first, last, step, pack in zip(bands, firsts, lasts, steps, packed):
+        place = slice(first - step - begin, last + 1 - step - begin)
+        pack[:len(band), place] = band[:, first:last + 1]
+    taken = slice(max(0, begin), min(weights.shape[1], end + int(steps[-1])))
+    return _Block(slice(rows[0], rows[-1] + BAND), taken,
+                  slice(taken.start - begin, taken.stop - begin), stride, torch.from_numpy(packed))
 
 
 def _crop(whole: Size, size: Size) -> Step:
