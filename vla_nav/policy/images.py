@@ -32,7 +32,7 @@ BLOCK = 18
 """Bands that are made at a time: their rows fit into a core's cache."""
 
 Size = tuple[int, int]
-Pass = tuple[int, Size, int]
+Pass = tuple[int, Size, Size]
 Step = Callable[[torch.Tensor], torch.Tensor]
 Steps = list[Step]
 
@@ -173,7 +173,7 @@ def _ways(processor, size: Size, final: Size) -> Iterator[Steps]:
     routes = [[final]] if whole is None else [[whole]] if crop else [[final], [whole, final]]
     orders = [_passes(size, route, axes) for axes in ((3, 2), (2, 3)) for route in routes]
     ways = [(passes, 0) for passes in orders if all(
-        size[axis - 2] >= SMOOTHS * new for axis, size, new in passes[1:])]
+        size[axis - 2] >= SMOOTHS * new[axis - 2] for axis, size, new in passes[1:])]
     for left in (1, 0):  # to torch, of the passes
         ways += [(passes, max(0, len(passes) - left)) for passes in orders]
     for passes, exact in dict.fromkeys(ways):
@@ -182,17 +182,18 @@ def _ways(processor, size: Size, final: Size) -> Iterator[Steps]:
 
 
 def _passes(size: Size, route: Sequence[Size], axes: Sequence[int]) -> tuple[Pass, ...]:
-    """Axis, size before and new length of each resizing of one axis, along a route of sizes.
+    """Axis, size before and size after of each resizing of one axis, along a route of sizes.
 
     Pillow rounds between the axes. It has always begun with the columns (axis 3); since version
     13, where that saves work, with the rows (2).
     """
     passes = []
-    for new in route:
+    for end in route:
         for axis in axes:
-            if size[axis - 2] != new[axis - 2]:
-                passes.append((axis, size, new[axis - 2]))
-                size = (new[0], size[1]) if axis == 2 else (size[0], new[1])
+            new = (end[0], size[1]) if axis == 2 else (size[0], end[1])
+            if new != size:
+                passes.append((axis, size, new))
+            size = new
     return tuple(passes)
 
 
@@ -209,16 +210,15 @@ def _resized(processor, size: Size) -> Size | None:
         return None
 
 
-def _resize(axis: int, size: Size, new: int, code: int) -> Step:
+def _resize(axis: int, size: Size, new: Size, code: int) -> Step:
     """PIL's filter as torch has it: weights of 16 bits, so that a few pixels are off by one."""
     mode = MODES.get(code, 'none')
-    size = (new, size[1]) if axis == 2 else (size[0], new)
-    return lambda planes: functional.interpolate(planes, size, mode=mode, antialias=True)
+    return lambda planes: functional.interpolate(planes, new, mode=mode, antialias=True)
 
 
-def _resize_exactly(axis: int, size: Size, new: int, code: int) -> Step:
+def _resize_exactly(axis: int, size: Size, new: Size, code: int) -> Step:
     """PIL's filter by its own weights."""
-    rows = _Rows(size[axis - 2], new, 3 * size[3 - axis], code)
+    rows = _Rows(size[axis - 2], new[axis - 2], 3 * size[3 - axis], code)
 
     def step(planes: torch.Tensor) -> torch.Tensor:
         frames = planes.permute(0, 2, 3, 1).contiguous().numpy()
@@ -239,6 +239,7 @@ class _Rows(threading.local):
     def __init__(self, length: int, new: int, width: int, code: int):
         self._size = (new, width)
         self._blocks = _blocks(length, new, code)
+        # Zeros: what no row was written to has weights of zero, and must still be a number.
         self._old = torch.zeros(max(block.length for block in self._blocks), width)
         self._new = torch.empty(BLOCK, BAND, width)
 
